@@ -1,0 +1,1 @@
+//! pgconvoy: one address in front of a PostgreSQL leader and its replicas.
