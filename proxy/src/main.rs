@@ -1,1 +1,131 @@
-fn main() {}
+//! The command line.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use pgconvoy::app::{self, App};
+use pgconvoy_config::{Environment, Loaded, Overrides, Problems, Settings, Sources};
+
+/// One address in front of a PostgreSQL leader and its replicas.
+///
+/// Applications connect to pgconvoy as to a PostgreSQL server. It pools server connections, sends
+/// writes to the leader and reads to the replicas, and follows the leader when it changes.
+#[derive(Parser)]
+#[command(version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the proxy.
+    ///
+    /// Settings come from flags, then the environment (PGCONVOY_POOL_SIZE=50 is pool.size), then
+    /// the file, then the defaults. SIGHUP reads them again; SIGTERM and SIGINT let transactions
+    /// finish first, SIGQUIT does not.
+    #[command(after_help = "Examples:\n  pgconvoy run --node 10.0.0.11:5432 --node 10.0.0.12:5432\n  \
+                            pgconvoy run --config /etc/pgconvoy.toml")]
+    Run {
+        #[command(flatten)]
+        source: Source,
+    },
+    /// Check a configuration file and show every setting with its source.
+    ///
+    /// Each problem is one line: file, line, key, what is allowed, and the nearest known name.
+    Check {
+        /// The file to check.
+        file: PathBuf,
+    },
+}
+
+#[derive(Args, Clone)]
+struct Source {
+    /// Configuration file (TOML).
+    #[arg(short, long, value_name = "FILE", env = "PGCONVOY_CONFIG")]
+    config: Option<PathBuf>,
+    /// A PostgreSQL server, as HOST:PORT; once for each. Which one leads is found out.
+    #[arg(short, long, value_name = "HOST:PORT")]
+    node: Vec<String>,
+    /// Where clients connect [default: 127.0.0.1:5430].
+    #[arg(short, long, value_name = "ADDRESS:PORT")]
+    listen: Vec<String>,
+    /// Where metrics and health are served, or "off" [default: 127.0.0.1:9719].
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    http: Option<String>,
+}
+
+impl Source {
+    fn load(&self) -> Result<Loaded, Problems> {
+        Settings::load(&Sources {
+            file: self.config.as_deref(),
+            env: Environment::of_process(),
+            flags: Overrides {
+                nodes: self.node.clone(),
+                listen: self.listen.clone(),
+                http: self.http.clone(),
+            },
+        })
+    }
+}
+
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Run { source } => run(source),
+        Command::Check { file } => check(&file),
+    }
+}
+
+fn run(source: Source) -> ExitCode {
+    let loaded = match source.load() {
+        Ok(loaded) => loaded,
+        Err(problems) => {
+            eprintln!("{problems}");
+            return ExitCode::from(2);
+        }
+    };
+    let log = &loaded.settings.log;
+    if let Err(problem) = app::log::start(&log.level, log.format) {
+        eprintln!("{problem}");
+        return ExitCode::from(2);
+    }
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(e) => {
+            eprintln!("the system refused an event queue: {e}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let result = runtime.block_on(async {
+        let app = App::start(loaded, Box::new(move || source.load()))?;
+        app.run().await
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("{e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn check(file: &Path) -> ExitCode {
+    let sources = Sources {
+        file: Some(file),
+        env: Environment::of_process(),
+        flags: Overrides::default(),
+    };
+    match Settings::load(&sources) {
+        Ok(loaded) => {
+            for row in loaded.describe() {
+                println!("{} = {}  # {}", row.key, row.value, row.source);
+            }
+            ExitCode::SUCCESS
+        }
+        Err(problems) => {
+            println!("{problems}");
+            ExitCode::from(2)
+        }
+    }
+}

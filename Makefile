@@ -1,0 +1,50 @@
+# What people and CI run. `make demo` needs Rust and apt only; `make test` installs what the tests need.
+
+CARGO ?= cargo
+# Tests that run at once: each may start a proxy, and some start a cluster of their own.
+TEST_THREADS ?= 4
+# Part of a test's name, to run only those: make e2e ONLY=failover
+ONLY ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test unit e2e e2e-build setup lint file-length deny bench
+
+help:
+	@echo "make demo    a primary, two replicas and pgconvoy on 127.0.0.1:5430, until Ctrl-C"
+	@echo "make test    everything that is tested (installs PostgreSQL and the drivers if missing)"
+	@echo "make lint    formatting, clippy, dependencies, file lengths"
+	@echo "make bench   the same load direct, through pgbouncer and through pgconvoy"
+
+demo:
+	@scripts/setup.sh server
+	$(CARGO) build --release -p pgconvoy
+	@scripts/demo.sh
+
+setup:
+	@scripts/setup.sh tests
+
+test: setup unit e2e
+
+# Unit tests, and the harness' and the benches' own: all that needs no pgconvoy binary.
+unit:
+	$(CARGO) test --workspace --exclude pgconvoy-tests
+
+e2e-build:
+	$(CARGO) build -p pgconvoy --profile e2e
+
+e2e: setup e2e-build
+	$(CARGO) test -p pgconvoy-tests -- --test-threads $(TEST_THREADS) $(ONLY)
+
+lint: file-length deny
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+file-length:
+	@scripts/file-length.sh
+
+deny:
+	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny check; \
+	else echo "lint: cargo-deny is not installed: deny.toml is NOT checked (cargo install cargo-deny)"; fi
+
+bench:
+	@echo "make bench: not there yet" && exit 1

@@ -1,0 +1,360 @@
+//! One definition per key. Parser, defaults, environment names, `reference.toml` and SHOW CONFIG
+//! all read this table and nothing else.
+//!
+//! Must not know where values come from, nor what one means for another.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use crate::kind::{
+    Choice, Count, Flag, HostPort, Kind, ListenAddress, ListenList, LogLevel, Name, Percent,
+    Period, Quoting, SecretValue, Size, Timeout, Visibility,
+};
+use crate::settings::{AuthMethod, LogFormat, PoolMode, ReadYourWrites};
+
+/// When a changed value takes effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reload {
+    /// On SIGHUP.
+    Live,
+    /// When pgconvoy is started again.
+    Restart,
+}
+
+use Reload::{Live, Restart};
+
+/// A key: where it stands, what it takes, what holds when it is not given.
+pub(crate) struct Key<K, D> {
+    /// Section and name, `pool.size`; the name alone at the top level.
+    pub(crate) name: &'static str,
+    pub(crate) kind: K,
+    pub(crate) default: D,
+    pub(crate) reload: Reload,
+    /// One line for people, lower case, no full stop.
+    pub(crate) doc: &'static str,
+}
+
+/// A key with a default.
+pub(crate) type Setting<K> = Key<K, fn() -> <K as Kind>::Out>;
+/// A key that may be left out.
+pub(crate) type Optional<K> = Key<K, Unset>;
+/// A key that each element of its list must have.
+pub(crate) type Required<K> = Key<K, Must>;
+
+/// No default; an example in TOML for the reference.
+pub(crate) struct Unset(pub(crate) &'static str);
+/// No default and no doing without; an example in TOML for the reference.
+pub(crate) struct Must(pub(crate) &'static str);
+
+/// How a key looks in `reference.toml`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Written {
+    Default(String),
+    OptionalExample(&'static str),
+    RequiredExample(&'static str),
+}
+
+/// What can be said of every key, whatever it takes.
+pub(crate) trait AnyKey: Sync {
+    fn name(&self) -> &'static str;
+    fn doc(&self) -> &'static str;
+    fn reload(&self) -> Reload;
+    /// The right-hand side in TOML.
+    fn written(&self) -> Written;
+    fn is_secret(&self) -> bool;
+}
+
+/// A default, as text in TOML.
+pub(crate) trait DefaultOf<K> {
+    fn written(&self, kind: &K) -> Written;
+}
+
+impl<K: Kind> DefaultOf<K> for fn() -> K::Out {
+    fn written(&self, kind: &K) -> Written {
+        let text = kind.show(&self());
+        Written::Default(match kind.quoting() {
+            Quoting::Bare => text,
+            Quoting::Quoted => format!("{text:?}"),
+        })
+    }
+}
+
+impl<K> DefaultOf<K> for Unset {
+    fn written(&self, _: &K) -> Written {
+        Written::OptionalExample(self.0)
+    }
+}
+
+impl<K> DefaultOf<K> for Must {
+    fn written(&self, _: &K) -> Written {
+        Written::RequiredExample(self.0)
+    }
+}
+
+impl<K: Kind, D: DefaultOf<K> + Sync> AnyKey for Key<K, D> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn doc(&self) -> &'static str {
+        self.doc
+    }
+
+    fn reload(&self) -> Reload {
+        self.reload
+    }
+
+    fn written(&self) -> Written {
+        self.default.written(&self.kind)
+    }
+
+    fn is_secret(&self) -> bool {
+        self.kind.visibility() == Visibility::Secret
+    }
+}
+
+/// Whether a section stands once or is a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// `[pool]`
+    Table,
+    /// `[[node]]`
+    List,
+}
+
+/// Whether the reference has a section in force, or as one that may be switched on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Example {
+    InForce,
+    Off,
+}
+
+use Example::{InForce, Off};
+
+/// A section of the file.
+pub(crate) struct Section {
+    pub(crate) name: &'static str,
+    pub(crate) shape: Shape,
+    pub(crate) example: Example,
+    pub(crate) doc: &'static str,
+}
+
+/// Every section, as the reference orders them.
+pub(crate) static SECTIONS: &[Section] = &[
+    list(
+        "node",
+        InForce,
+        "A PostgreSQL server; which one leads is found out. One is needed",
+    ),
+    list(
+        "user",
+        Off,
+        "Who may log in. With none, and only loopback addresses, everybody may",
+    ),
+    list(
+        "database",
+        Off,
+        "Overrides for one database; others are passed on as they are",
+    ),
+    // Off, because a method that is asked for needs users whom it could check.
+    table("auth", Off, "How clients prove who they are"),
+    table(
+        "pool",
+        InForce,
+        "Server connections; a pool is one user on one database of one node",
+    ),
+    table("limits", InForce, "Bounds on clients"),
+    table("routing", InForce, "Where statements run"),
+    table("health", InForce, "How nodes are watched"),
+    table(
+        "monitor",
+        InForce,
+        "The login with which nodes are watched; it needs pg_monitor",
+    ),
+    table("http", InForce, "Metrics and health over HTTP"),
+    table("log", InForce, "What is logged, and how"),
+];
+
+const fn list(name: &'static str, example: Example, doc: &'static str) -> Section {
+    Section {
+        name,
+        shape: Shape::List,
+        example,
+        doc,
+    }
+}
+
+const fn table(name: &'static str, example: Example, doc: &'static str) -> Section {
+    Section {
+        name,
+        shape: Shape::Table,
+        example,
+        doc,
+    }
+}
+
+const fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
+}
+
+const fn count(min: u32, max: u32) -> Count {
+    Count { min, max }
+}
+
+/// A period of at least so many milliseconds.
+const fn at_least(millis: u64) -> Period {
+    Period {
+        min: Duration::from_millis(millis),
+    }
+}
+
+/// Defines the keys and the list of them, so that neither can lack one.
+macro_rules! keys {
+    ($($id:ident: $form:ident<$kind:ty> = $name:literal, $make:expr, $default:expr, $reload:ident,
+       $doc:literal;)+) => {
+        $(pub(crate) static $id: $form<$kind> =
+            Key { name: $name, kind: $make, default: $default, reload: $reload, doc: $doc };)+
+
+        /// Every key, as the reference orders them.
+        pub(crate) static ALL: &[&dyn AnyKey] = &[$(&$id),+];
+    };
+}
+
+keys! {
+    LISTEN: Setting<ListenList> = "listen", ListenList, || vec![loopback(5430)], Restart,
+        "where clients connect: an IP address and port, or a list of them";
+    WORKERS: Setting<Count> = "workers", count(0, 1024), || 0, Restart,
+        "worker threads; 0 is the number of cores, at most 4";
+    DRAIN_TIMEOUT: Setting<Period> = "drain_timeout", at_least(0),
+        || Duration::from_secs(30), Live,
+        "how long a shutdown waits for transactions to finish";
+
+    NODE_ADDRESS: Required<HostPort> = "node.address", HostPort, Must("\"127.0.0.1:5432\""),
+        Restart, "host:port";
+    NODE_WEIGHT: Setting<Count> = "node.weight", count(0, 1_000_000), || 1, Live,
+        "share of the reads against the other nodes' weights; 0 gets none";
+    NODE_NAME: Optional<Name> = "node.name", Name, Unset("\"replica-1\""), Restart,
+        "what logs and metrics call the node; its address when absent";
+
+    USER_NAME: Required<Name> = "user.name", Name, Must("\"app\""), Live, "the login name";
+    USER_PASSWORD: Optional<SecretValue> = "user.password", SecretValue,
+        Unset("{ env = \"APP_PASSWORD\" }"), Live,
+        "a password, md5… or SCRAM-SHA-256$… verifier, as a string, { file = … } or { env = … }";
+    USER_AUTH: Optional<Choice<AuthMethod>> = "user.auth", Choice::new(),
+        Unset("\"scram-sha-256\""), Live, "this user's login method instead of auth.method";
+    USER_POOL_MODE: Optional<Choice<PoolMode>> = "user.pool_mode", Choice::new(),
+        Unset("\"session\""), Live, "this user's mode instead of the database's or pool.mode";
+    USER_POOL_SIZE: Optional<Count> = "user.pool_size", count(1, 100_000), Unset("40"), Live,
+        "this user's pool size instead of the database's or pool.size";
+    USER_ADMIN: Setting<Flag> = "user.admin", Flag, || false, Live,
+        "may use the admin console and the reserved connections";
+    USER_SERVER_USER: Optional<Name> = "user.server_user", Name, Unset("\"app_owner\""), Live,
+        "the name to log in to the servers with, when it is another";
+    USER_SERVER_PASSWORD: Optional<SecretValue> = "user.server_password", SecretValue,
+        Unset("{ env = \"APP_SERVER_PASSWORD\" }"), Live,
+        "the password to log in to the servers with, when it is another; no SCRAM verifier";
+
+    DATABASE_NAME: Required<Name> = "database.name", Name, Must("\"app\""), Live,
+        "the name that clients ask for";
+    DATABASE_TARGET: Optional<Name> = "database.target", Name, Unset("\"app_production\""), Live,
+        "its name on the servers, when it is another";
+    DATABASE_POOL_MODE: Optional<Choice<PoolMode>> = "database.pool_mode", Choice::new(),
+        Unset("\"session\""), Live, "this database's mode instead of pool.mode";
+    DATABASE_POOL_SIZE: Optional<Count> = "database.pool_size", count(1, 100_000), Unset("40"),
+        Live, "this database's pool size instead of pool.size";
+
+    AUTH_METHOD: Setting<Choice<AuthMethod>> = "auth.method", Choice::new(),
+        || AuthMethod::ScramSha256, Live,
+        "login method: \"trust\", \"password\", \"md5\" or \"scram-sha-256\"";
+
+    POOL_MODE: Setting<Choice<PoolMode>> = "pool.mode", Choice::new(),
+        || PoolMode::Transaction, Live,
+        "a server connection is lent for a \"transaction\" or a \"session\"";
+    POOL_SIZE: Setting<Count> = "pool.size", count(1, 100_000), || 20, Live,
+        "most server connections of a pool";
+    POOL_MIN_IDLE: Setting<Count> = "pool.min_idle", count(0, 100_000), || 0, Live,
+        "connections kept open though nobody needs them";
+    POOL_QUERY_WAIT_TIMEOUT: Setting<Period> = "pool.query_wait_timeout", at_least(1),
+        || Duration::from_mins(2), Live, "longest wait of a client for a server connection";
+    POOL_CONNECT_TIMEOUT: Setting<Period> = "pool.connect_timeout", at_least(1),
+        || Duration::from_secs(15), Live, "longest time to connect and log in to a server";
+    POOL_SERVER_IDLE_TIMEOUT: Setting<Timeout> = "pool.server_idle_timeout", Timeout,
+        || Some(Duration::from_mins(10)), Live, "unused connections are closed after this";
+    POOL_SERVER_LIFETIME: Setting<Timeout> = "pool.server_lifetime", Timeout,
+        || Some(Duration::from_hours(1)), Live,
+        "connections older than this are closed when they become free";
+    POOL_SERVER_LIFETIME_JITTER: Setting<Percent> = "pool.server_lifetime_jitter", Percent,
+        || 10, Live, "how much of its lifetime a connection may lose at random";
+    POOL_PREPARED_STATEMENTS: Setting<Count> = "pool.prepared_statements", count(0, 100_000),
+        || 200, Live, "prepared statements kept on a server connection; 0 is off";
+
+    LIMITS_MAX_CLIENT_CONNECTIONS: Setting<Count> = "limits.max_client_connections",
+        count(1, 1_000_000), || 100, Live, "most clients at a time";
+    LIMITS_RESERVED_ADMIN_CONNECTIONS: Setting<Count> = "limits.reserved_admin_connections",
+        count(0, 1000), || 1, Live, "how many of those only admin users may take";
+    LIMITS_CLIENT_LOGIN_TIMEOUT: Setting<Period> = "limits.client_login_timeout", at_least(1),
+        || Duration::from_mins(1), Live, "longest time for a client to log in";
+    LIMITS_CLIENT_IDLE_TIMEOUT: Setting<Timeout> = "limits.client_idle_timeout", Timeout,
+        || None, Live, "clients that ask for nothing this long are closed";
+    LIMITS_IDLE_IN_TRANSACTION_TIMEOUT: Setting<Timeout> = "limits.idle_in_transaction_timeout",
+        Timeout, || None, Live, "clients that leave a transaction open this long are closed";
+    LIMITS_QUERY_TIMEOUT: Setting<Timeout> = "limits.query_timeout", Timeout, || None, Live,
+        "statements that run longer are cancelled";
+
+    ROUTING_SPLIT_READS: Setting<Flag> = "routing.split_reads", Flag, || true, Live,
+        "send safe reads to replicas";
+    ROUTING_PRIMARY_READS: Setting<Flag> = "routing.primary_reads", Flag, || false, Live,
+        "let the primary take its share of the reads, too";
+    ROUTING_READ_YOUR_WRITES: Setting<Choice<ReadYourWrites>> = "routing.read_your_writes",
+        Choice::new(), || ReadYourWrites::Session, Live,
+        "reads see every write of their \"session\", or \"off\"";
+    ROUTING_MAX_REPLICA_LAG: Setting<Size> = "routing.max_replica_lag", Size, || None, Live,
+        "replicas further behind get no reads, such as \"16MiB\"";
+
+    HEALTH_CHECK_PERIOD: Setting<Period> = "health.check_period", at_least(10),
+        || Duration::from_secs(1), Live, "time between the checks of a node";
+    HEALTH_CHECK_TIMEOUT: Setting<Period> = "health.check_timeout", at_least(1),
+        || Duration::from_secs(5), Live, "longest time for a check, connecting included";
+    HEALTH_CHECK_RETRIES: Setting<Count> = "health.check_retries", count(1, 1000), || 1, Live,
+        "failures in a row that make a node down";
+    HEALTH_POSITION_PERIOD: Setting<Period> = "health.position_period", at_least(1),
+        || Duration::from_millis(100), Live, "time between samples of the WAL positions";
+
+    MONITOR_USER: Setting<Name> = "monitor.user", Name, || "postgres".to_owned(), Restart,
+        "the name to log in with";
+    MONITOR_PASSWORD: Optional<SecretValue> = "monitor.password", SecretValue,
+        Unset("{ env = \"MONITOR_PASSWORD\" }"), Restart,
+        "its password, as a string, { file = … } or { env = … }; no SCRAM verifier";
+    MONITOR_DATABASE: Setting<Name> = "monitor.database", Name, || "postgres".to_owned(),
+        Restart, "the database to connect to";
+
+    HTTP_LISTEN: Setting<ListenAddress> = "http.listen", ListenAddress,
+        || Some(loopback(9719)), Restart, "where metrics and health are served, or \"off\"";
+
+    LOG_LEVEL: Setting<LogLevel> = "log.level", LogLevel, || "info".to_owned(), Live,
+        "off, error, warn, info, debug or trace; target=level with commas between is finer";
+    LOG_FORMAT: Setting<Choice<LogFormat>> = "log.format", Choice::new(), || LogFormat::Text,
+        Restart, "\"text\" or \"json\"";
+    LOG_QUERIES: Setting<Flag> = "log.queries", Flag, || false, Live,
+        "log the text of statements; it may hold what nobody should read";
+    LOG_CONNECTIONS: Setting<Flag> = "log.connections", Flag, || true, Live,
+        "log each client's coming and going";
+}
+
+/// The key of that name.
+pub(crate) fn find(name: &str) -> Option<&'static dyn AnyKey> {
+    ALL.iter().copied().find(|key| key.name() == name)
+}
+
+/// The section of that name.
+pub(crate) fn section(name: &str) -> Option<&'static Section> {
+    SECTIONS.iter().find(|section| section.name == name)
+}
+
+/// Names of the keys and sections, for suggestions.
+pub(crate) fn names() -> Vec<&'static str> {
+    ALL.iter()
+        .map(|key| key.name())
+        .chain(SECTIONS.iter().map(|section| section.name))
+        .collect()
+}

@@ -1,0 +1,118 @@
+//! From the settings as written to what each part of the proxy is told.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use pgconvoy_config::{ReadYourWrites, Settings};
+
+use crate::cluster::{MonitorSettings, NodeSpec, ReadRules};
+use crate::frontend::access::{Access, UnusableSecret};
+use crate::frontend::startup::Admission;
+use crate::pool::checkout::Limits;
+use crate::session::Tuning;
+
+/// Everything that may change while the instance runs.
+#[derive(Clone, Debug)]
+pub(super) struct Live {
+    pub(super) access: Arc<ArcSwap<Access>>,
+    pub(super) admission: Arc<ArcSwap<Admission>>,
+    pub(super) pools: Arc<ArcSwap<Limits>>,
+    pub(super) sessions: Arc<ArcSwap<Tuning>>,
+    pub(super) monitor: Arc<ArcSwap<MonitorSettings>>,
+    pub(super) settings: Arc<ArcSwap<Settings>>,
+}
+
+impl Live {
+    /// Takes the settings over for the first time.
+    ///
+    /// # Errors
+    /// When a secret can't be used.
+    pub(super) fn new(settings: &Settings) -> Result<Self, UnusableSecret> {
+        Ok(Self {
+            access: share(Access::new(settings)?),
+            admission: share(admission(settings)),
+            pools: share(pools(settings)),
+            sessions: share(sessions(settings)),
+            monitor: share(monitor(settings)),
+            settings: share(settings.clone()),
+        })
+    }
+
+    /// Takes changed settings over; nothing is changed when any part can't be.
+    ///
+    /// # Errors
+    /// When a secret can't be used.
+    pub(super) fn replace(&self, settings: &Settings) -> Result<(), UnusableSecret> {
+        let access = Access::new(settings)?;
+        self.access.store(Arc::new(access));
+        self.admission.store(Arc::new(admission(settings)));
+        self.pools.store(Arc::new(pools(settings)));
+        self.sessions.store(Arc::new(sessions(settings)));
+        self.monitor.store(Arc::new(monitor(settings)));
+        self.settings.store(Arc::new(settings.clone()));
+        Ok(())
+    }
+}
+
+fn share<T>(value: T) -> Arc<ArcSwap<T>> {
+    Arc::new(ArcSwap::from_pointee(value))
+}
+
+/// The nodes, as the cluster is made of them.
+pub(super) fn nodes(settings: &Settings) -> Vec<NodeSpec> {
+    settings
+        .nodes
+        .iter()
+        .map(|n| NodeSpec { host: n.host.clone(), port: n.port, weight: n.weight })
+        .collect()
+}
+
+fn admission(settings: &Settings) -> Admission {
+    Admission {
+        max_clients: count(settings.limits.max_client_connections),
+        reserved: count(settings.limits.reserved_admin_connections),
+        login_timeout: settings.limits.client_login_timeout,
+        server_timeout: settings.pool.connect_timeout,
+        log_connections: settings.log.connections,
+    }
+}
+
+fn pools(settings: &Settings) -> Limits {
+    Limits {
+        connect_timeout: settings.pool.connect_timeout,
+        idle_timeout: settings.pool.server_idle_timeout,
+        lifetime: settings.pool.server_lifetime,
+        lifetime_jitter: u8::try_from(settings.pool.server_lifetime_jitter).unwrap_or(100),
+        min_idle: count(settings.pool.min_idle),
+    }
+}
+
+fn sessions(settings: &Settings) -> Tuning {
+    Tuning {
+        split_reads: settings.routing.split_reads,
+        read_your_writes: settings.routing.read_your_writes == ReadYourWrites::Session,
+        read_rules: ReadRules {
+            primary_reads: settings.routing.primary_reads,
+            max_replica_lag: settings.routing.max_replica_lag,
+        },
+        query_wait_timeout: settings.pool.query_wait_timeout,
+        prepared_statements: count(settings.pool.prepared_statements),
+        log_queries: settings.log.queries,
+    }
+}
+
+fn monitor(settings: &Settings) -> MonitorSettings {
+    MonitorSettings {
+        user: settings.monitor.user.clone(),
+        password: settings.monitor.password.as_ref().map(|p| p.expose().to_owned()),
+        database: settings.monitor.database.clone(),
+        check_period: settings.health.check_period,
+        check_timeout: settings.health.check_timeout,
+        check_retries: settings.health.check_retries,
+        position_period: settings.health.position_period,
+    }
+}
+
+fn count(n: u32) -> usize {
+    usize::try_from(n).unwrap_or(usize::MAX)
+}

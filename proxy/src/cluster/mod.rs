@@ -1,0 +1,26 @@
+//! The nodes: which are there, what each of them is, who leads, and who may answer a read.
+//!
+//! `view` is the immutable snapshot that everybody reads and `handle` what everybody holds;
+//! `pick` chooses a node for a read. `monitor` starts the watch: a `probe` is the connection to
+//! one node, the `keeper` hears them all and publishes. `health` decides from what was seen,
+//! `lag` proves how fresh a replica is, and `standby` finds a replica in the primary's list;
+//! these three and `pick` are pure: events in, decisions out, no socket and no clock.
+//!
+//! Knows nothing of sessions, pools or routes.
+
+mod handle;
+mod health;
+mod keeper;
+mod lag;
+mod monitor;
+mod node;
+mod pick;
+mod probe;
+mod standby;
+mod view;
+
+pub use handle::{Cluster, NodeSpec};
+pub use monitor::{Monitor, MonitorSettings};
+pub use node::{Node, NodeId};
+pub use pick::{ReadRules, Rotation, pick_read};
+pub use view::{Health, NodeState, Role, View};

@@ -1,0 +1,101 @@
+//! One node's identity: what stays the same while views of it come and go.
+//!
+//! Held as `Arc` by every view, pool and session that deals with the node. What changes here
+//! changes by atomics, because the hot path reads it.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+use crate::clock;
+use crate::metrics::{NodeMetrics, QueryRoute, StatementKind};
+
+/// A node's number: its place in the configuration, from 0; `node_id` in `SHOW POOL_NODES`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(pub u16);
+
+impl NodeId {
+    /// The node's index in [`super::View::nodes`].
+    #[must_use]
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A node's identity and its counters.
+#[derive(Debug)]
+pub struct Node {
+    /// Its number.
+    pub id: NodeId,
+    /// Host name, address, or the directory of a Unix socket.
+    pub host: String,
+    /// TCP port, or the number in the socket's name.
+    pub port: u16,
+    /// `host:port`, as logs, metrics and errors name the node.
+    pub label: String,
+    /// What is counted for it.
+    pub metrics: NodeMetrics,
+    weight: AtomicU32,
+    fresh_as_of: AtomicU64,
+    used: AtomicBool,
+}
+
+impl Node {
+    /// A node that nothing is known of yet.
+    #[must_use]
+    pub fn new(id: NodeId, host: String, port: u16, weight: u32, metrics: NodeMetrics) -> Self {
+        Self {
+            id,
+            label: format!("{host}:{port}"),
+            host,
+            port,
+            metrics,
+            weight: AtomicU32::new(weight),
+            fresh_as_of: AtomicU64::new(clock::NEVER),
+            used: AtomicBool::new(false),
+        }
+    }
+
+    /// Its share of the reads, relative to the other nodes' weights; 0 takes none.
+    #[must_use]
+    pub fn weight(&self) -> u32 {
+        self.weight.load(Ordering::Relaxed)
+    }
+
+    /// Changes its share of the reads, at once for all workers (reload).
+    pub fn set_weight(&self, weight: u32) {
+        self.weight.store(weight, Ordering::Relaxed);
+    }
+
+    /// The time (of [`crate::clock`]) of which the node is known to show everything: every
+    /// transaction that was committed on the present primary before then has been replayed here.
+    /// [`clock::NEVER`] while nothing is proven. The primary needs no proof and has none.
+    #[must_use]
+    pub fn fresh_as_of(&self) -> u64 {
+        self.fresh_as_of.load(Ordering::Acquire)
+    }
+
+    /// Records a proof, or with [`clock::NEVER`] takes all of them back. The monitor's alone.
+    pub(super) fn set_fresh_as_of(&self, time: u64) {
+        self.fresh_as_of.store(time, Ordering::Release);
+    }
+
+    /// Counts one statement that is being sent to the node.
+    pub fn count_statement(&self, kind: StatementKind, route: QueryRoute) {
+        self.metrics.statement(kind, route);
+        if !self.used.load(Ordering::Relaxed) {
+            self.used.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a client's statement has ever been sent here: `waiting` turns into `up` by it.
+    #[must_use]
+    pub fn used(&self) -> bool {
+        self.used.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,212 @@
+//! Who may log in, how they prove it, and whose server connections they then use.
+//!
+//! Built from the settings as a whole and replaced as a whole at a reload. Knows no socket.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use pgconvoy_config::{AuthMethod, Settings, User};
+
+use super::login::{Method, Rule};
+use crate::auth::{Credential, MockKey, Stored};
+use crate::pool::pools::Tenant;
+use crate::session::PoolMode;
+
+/// One user's rights.
+#[derive(Debug)]
+struct Account {
+    stored: Option<Stored>,
+    method: Method,
+    admin: bool,
+    /// Role on the servers.
+    server_user: Arc<str>,
+    /// How we prove to be that role, where that does not follow from the client's own login.
+    server_credential: Option<Arc<Credential>>,
+    pool_mode: Option<PoolMode>,
+}
+
+/// One database's overrides.
+#[derive(Debug)]
+struct Place {
+    target: Arc<str>,
+    pool_mode: Option<PoolMode>,
+}
+
+/// Where a client's statements go, and when its connections go back.
+#[derive(Debug)]
+pub struct Lodging {
+    /// Whose pools.
+    pub tenant: Tenant,
+    /// When connections go back.
+    pub mode: PoolMode,
+    /// Configured for the servers; else what the client's login proves.
+    pub credential: Option<Arc<Credential>>,
+}
+
+/// Everybody who may log in.
+#[derive(Debug)]
+pub struct Access {
+    accounts: HashMap<String, Account>,
+    places: HashMap<String, Place>,
+    method: Method,
+    open: bool,
+    mode: PoolMode,
+    mock: MockKey,
+    sizes: Sizes,
+}
+
+/// How many connections each tenant may have.
+#[derive(Debug)]
+struct Sizes {
+    default: usize,
+    by_user: HashMap<Arc<str>, usize>,
+    by_database: HashMap<Arc<str>, usize>,
+}
+
+/// A secret that is none; the configuration checks their form, so this is a defect.
+#[derive(Debug, thiserror::Error)]
+#[error("the secret of user \"{user}\" can't be used: {source}")]
+pub struct UnusableSecret {
+    user: String,
+    #[source]
+    source: crate::auth::SecretError,
+}
+
+impl Access {
+    /// Takes it from the settings. Derives SCRAM verifiers from plaintext secrets, which takes
+    /// about a millisecond each, once.
+    ///
+    /// # Errors
+    /// [`UnusableSecret`].
+    pub fn new(settings: &Settings) -> Result<Self, UnusableSecret> {
+        let mut secrets = Vec::new();
+        for user in &settings.users {
+            let stored = user.password.as_ref().map(|s| parse(user, s.expose())).transpose()?;
+            secrets.push(stored);
+        }
+        let known = settings.users.iter().zip(&secrets);
+        let mock = MockKey::of_secrets(
+            known.filter_map(|(user, stored)| Some((user.name.as_str(), stored.as_ref()?))),
+        );
+        let default_method = method(settings.auth.method);
+        let mut accounts = HashMap::new();
+        let mut by_user = HashMap::new();
+        for (user, stored) in settings.users.iter().zip(secrets) {
+            let method = user.auth.map_or(default_method, method);
+            if let (Some(stored), Method::ScramSha256) = (&stored, method) {
+                // Derived now rather than at the first login; it stays with the secret.
+                let _derived = stored.scram_verifier(&user.name, &mock);
+            }
+            let server_user: Arc<str> =
+                user.server_user.as_deref().unwrap_or(&user.name).into();
+            let server_secret =
+                user.server_password.as_ref().map(|s| parse(user, s.expose())).transpose()?;
+            if let Some(size) = user.pool_size {
+                by_user.insert(Arc::clone(&server_user), count(size));
+            }
+            let account = Account {
+                method,
+                admin: user.admin,
+                server_user,
+                server_credential: server_secret.and_then(|s| s.credential()).map(Arc::new),
+                pool_mode: user.pool_mode.map(mode),
+                stored,
+            };
+            accounts.insert(user.name.clone(), account);
+        }
+        let (places, by_database) = places(settings);
+        Ok(Self {
+            accounts,
+            places,
+            method: default_method,
+            open: settings.auth.open_access,
+            mode: mode(settings.pool.mode),
+            mock,
+            sizes: Sizes { default: count(settings.pool.size), by_user, by_database },
+        })
+    }
+
+    /// How a user must prove itself; an unknown one takes the same exchange.
+    #[must_use]
+    pub fn rule(&self, user: &str) -> Rule<'_> {
+        let account = self.accounts.get(user);
+        // An unknown user must not be let in where known ones are trusted.
+        let default = match self.method {
+            Method::Trust if !self.open => Method::ScramSha256,
+            method => method,
+        };
+        Rule {
+            method: account.map_or(default, |a| a.method),
+            stored: account.and_then(|a| a.stored.as_ref()),
+            mock: &self.mock,
+        }
+    }
+
+    /// Whether the user may use what is reserved for administrators.
+    #[must_use]
+    pub fn is_admin(&self, user: &str) -> bool {
+        self.accounts.get(user).is_some_and(|a| a.admin)
+    }
+
+    /// Where a user's statements on a database go.
+    #[must_use]
+    pub fn lodging(&self, user: &str, database: &str) -> Lodging {
+        let account = self.accounts.get(user);
+        let place = self.places.get(database);
+        let mode = account.and_then(|a| a.pool_mode).or(place.and_then(|p| p.pool_mode));
+        Lodging {
+            tenant: Tenant {
+                database: place.map_or_else(|| database.into(), |p| Arc::clone(&p.target)),
+                user: account.map_or_else(|| user.into(), |a| Arc::clone(&a.server_user)),
+            },
+            mode: mode.unwrap_or(self.mode),
+            credential: account.and_then(|a| a.server_credential.clone()),
+        }
+    }
+
+    /// How many connections a tenant may have on each node.
+    #[must_use]
+    pub fn size_of(&self, tenant: &Tenant) -> usize {
+        let sizes = &self.sizes;
+        let own = sizes.by_user.get(&tenant.user).or(sizes.by_database.get(&tenant.database));
+        own.copied().unwrap_or(sizes.default)
+    }
+}
+
+fn places(settings: &Settings) -> (HashMap<String, Place>, HashMap<Arc<str>, usize>) {
+    let mut places = HashMap::new();
+    let mut sizes = HashMap::new();
+    for database in &settings.databases {
+        let target: Arc<str> = database.target.as_deref().unwrap_or(&database.name).into();
+        if let Some(size) = database.pool_size {
+            sizes.insert(Arc::clone(&target), count(size));
+        }
+        let place = Place { target, pool_mode: database.pool_mode.map(mode) };
+        places.insert(database.name.clone(), place);
+    }
+    (places, sizes)
+}
+
+fn parse(user: &User, secret: &str) -> Result<Stored, UnusableSecret> {
+    Stored::parse(secret).map_err(|source| UnusableSecret { user: user.name.clone(), source })
+}
+
+fn method(method: AuthMethod) -> Method {
+    match method {
+        AuthMethod::Trust => Method::Trust,
+        AuthMethod::Password => Method::Password,
+        AuthMethod::Md5 => Method::Md5,
+        AuthMethod::ScramSha256 => Method::ScramSha256,
+    }
+}
+
+fn mode(mode: pgconvoy_config::PoolMode) -> PoolMode {
+    match mode {
+        pgconvoy_config::PoolMode::Session => PoolMode::Session,
+        pgconvoy_config::PoolMode::Transaction => PoolMode::Transaction,
+    }
+}
+
+fn count(n: u32) -> usize {
+    usize::try_from(n).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,183 @@
+//! What a client is told of the server when it logs in: its parameters, as they are on a
+//! connection of its own.
+//!
+//! Asked of a server once for each user, database and set of startup parameters, which also proves
+//! that the database exists and that the parameters are right; then remembered for a while.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::BytesMut;
+
+use crate::backend::connect::ConnectError;
+use crate::backend::parameters::ParameterSet;
+use crate::backend::reset;
+use crate::clock;
+use crate::cluster::{Cluster, Health, NodeId};
+use crate::error::Report;
+use crate::pool::pools::{Tenant, TenantPools};
+use crate::protocol::frame::TransactionStatus;
+use crate::protocol::{sqlstate, to_client};
+use crate::router::Quoting;
+
+/// How long it is remembered: a changed role or server shows after that.
+const FRESH: Duration = Duration::from_secs(60);
+
+/// Kept at most; then all are asked for again.
+const MAX_KNOWN: usize = 4096;
+
+/// The pause before a server that can't be reached is tried again.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// What a client is told.
+#[derive(Debug)]
+pub(super) struct Welcome {
+    /// ParameterStatus messages.
+    pub(super) messages: Vec<u8>,
+    /// The set that was asked for, the same object for equal sets.
+    pub(super) parameters: Arc<ParameterSet>,
+    /// Whether statements can be read reliably with these parameters.
+    pub(super) quoting: Quoting,
+    learned: u64,
+}
+
+/// All that is remembered.
+#[derive(Debug, Default)]
+pub(super) struct Welcomes {
+    known: Mutex<HashMap<(Tenant, Arc<ParameterSet>), Arc<Welcome>>>,
+}
+
+impl Welcomes {
+    /// The welcome for a tenant with these parameters.
+    ///
+    /// # Errors
+    /// What the server says against the login, the database or a parameter; or that none could be
+    /// asked within `limit`.
+    pub(super) async fn get(
+        &self,
+        pools: &TenantPools,
+        parameters: &Arc<ParameterSet>,
+        cluster: &Cluster,
+        limit: Duration,
+    ) -> Result<Arc<Welcome>, Report> {
+        let key = (pools.tenant().clone(), Arc::clone(parameters));
+        let known = self.lock().get(&key).cloned();
+        let mut parameters = Arc::clone(parameters);
+        if let Some(known) = known {
+            if clock::since(known.learned) < FRESH {
+                return Ok(known);
+            }
+            // Connections that have these parameters know them by this very object.
+            parameters = Arc::clone(&known.parameters);
+        }
+        let asked = tokio::time::timeout(limit, ask(pools, &parameters, cluster));
+        let welcome = Arc::new(asked.await.map_err(|_| unreachable(cluster, limit))??);
+        let mut all = self.lock();
+        if all.len() >= MAX_KNOWN {
+            all.clear();
+        }
+        all.insert(key, Arc::clone(&welcome));
+        Ok(welcome)
+    }
+
+    fn lock(
+        &self,
+    ) -> std::sync::MutexGuard<'_, HashMap<(Tenant, Arc<ParameterSet>), Arc<Welcome>>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn ask(
+    pools: &TenantPools,
+    parameters: &Arc<ParameterSet>,
+    cluster: &Cluster,
+) -> Result<Welcome, Report> {
+    let since = clock::now();
+    loop {
+        let Some(pool) = any_node(cluster).and_then(|node| pools.on(node)) else {
+            tokio::time::sleep(RETRY).await;
+            continue;
+        };
+        let mut checkout = match pool.checkout(since).await {
+            Ok(checkout) => checkout,
+            Err(ConnectError::Refused(report)) => return Err(report),
+            Err(ConnectError::Unreachable(_)) => {
+                cluster.suspect(pool.shared.node.id);
+                tokio::time::sleep(RETRY).await;
+                continue;
+            }
+            Err(ConnectError::NotNow(_)) => {
+                tokio::time::sleep(RETRY).await;
+                continue;
+            }
+        };
+        if let Some(sql) = parameters.difference(&checkout.parameters) {
+            let status = reset::execute(&mut checkout, sql.as_bytes()).await?;
+            if status != TransactionStatus::Idle {
+                return Err(Report::new(
+                    sqlstate::INTERNAL_ERROR,
+                    "the server was left in a transaction by SET",
+                ));
+            }
+            checkout.parameters = Arc::clone(parameters);
+        }
+        let welcome = compose(&checkout.reported, parameters);
+        checkout.release(clock::now());
+        return Ok(welcome);
+    }
+}
+
+/// The primary, whose parameters are what sessions rely on; without one, any node that answers.
+fn any_node(cluster: &Cluster) -> Option<NodeId> {
+    let view = cluster.view();
+    let up = view.nodes.iter().find(|n| n.health == Health::Up).map(|n| n.node.id);
+    view.primary.or(up)
+}
+
+fn compose(reported: &[(String, String)], parameters: &Arc<ParameterSet>) -> Welcome {
+    let mut messages = BytesMut::with_capacity(512);
+    let mut quoting = Quoting::Standard;
+    for (name, value) in reported {
+        // Clients talk to the cluster, which takes writes, whichever node was asked.
+        let value = if name == "in_hot_standby" { "off" } else { value };
+        to_client::parameter_status(&mut messages, name.as_bytes(), value.as_bytes());
+        let unsafe_quoting = match name.as_str() {
+            "standard_conforming_strings" => value != "on",
+            "client_encoding" => hides_ascii(value),
+            _ => false,
+        };
+        if unsafe_quoting {
+            quoting = Quoting::Unsafe;
+        }
+    }
+    Welcome {
+        messages: messages.to_vec(),
+        parameters: Arc::clone(parameters),
+        quoting,
+        learned: clock::now(),
+    }
+}
+
+/// Whether the encoding has characters that hold ASCII bytes (PostgreSQL docs, 24.3.1: the
+/// encodings that are for clients only).
+fn hides_ascii(encoding: &str) -> bool {
+    ["SJIS", "BIG5", "GBK", "UHC", "GB18030", "JOHAB", "SHIFT_JIS_2004"].contains(&encoding)
+}
+
+fn unreachable(cluster: &Cluster, limit: Duration) -> Report {
+    let view = cluster.view();
+    let nodes: Vec<String> = view
+        .nodes
+        .iter()
+        .map(|n| {
+            format!("{}: {}", n.node.label, n.last_error.as_deref().unwrap_or("no free connection"))
+        })
+        .collect();
+    Report::new(
+        sqlstate::CANNOT_CONNECT_NOW,
+        format!("no server connection could be had within {limit:?}"),
+    )
+    .detail(nodes.join("; "))
+    .hint("SHOW POOL_NODES and the log of pgconvoy tell the state of the nodes.")
+}

@@ -1,0 +1,239 @@
+//! What is counted for one node: statements by kind and route, errors, bytes, times, state.
+//!
+//! These counters are also the numbers of `SHOW POOL_NODES` and `SHOW POOL_BACKEND_STATS`: one
+//! count, several faces. Knows nodes by their label only.
+
+use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+
+use super::{Families, MetricsError, QUERY_BUCKETS};
+
+/// What a statement does, as `SHOW POOL_BACKEND_STATS` groups them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StatementKind {
+    /// SELECT, also WITH, VALUES and TABLE.
+    Select,
+    /// INSERT.
+    Insert,
+    /// UPDATE.
+    Update,
+    /// DELETE.
+    Delete,
+    /// CREATE, ALTER, DROP, TRUNCATE and their kind.
+    Ddl,
+    /// Everything else.
+    Other,
+}
+
+impl StatementKind {
+    const ALL: [Self; 6] = [
+        Self::Select,
+        Self::Insert,
+        Self::Update,
+        Self::Delete,
+        Self::Ddl,
+        Self::Other,
+    ];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Select => "select",
+            Self::Insert => "insert",
+            Self::Update => "update",
+            Self::Delete => "delete",
+            Self::Ddl => "ddl",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// Under which permission a statement was sent to its node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueryRoute {
+    /// Any node might have answered it.
+    Read,
+    /// Only the primary might.
+    Write,
+}
+
+/// The severity of a server's ErrorResponse (PostgreSQL docs, 55.8, field `V`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// The statement failed.
+    Error,
+    /// The connection ends.
+    Fatal,
+    /// The server's process crashed, and with it all connections.
+    Panic,
+}
+
+impl Severity {
+    const ALL: [Self; 3] = [Self::Error, Self::Fatal, Self::Panic];
+
+    /// From field `V` (or `S`) of an ErrorResponse; what is neither FATAL nor PANIC is an error.
+    #[must_use]
+    pub fn from_field(field: &[u8]) -> Self {
+        match field {
+            b"FATAL" => Self::Fatal,
+            b"PANIC" => Self::Panic,
+            _ => Self::Error,
+        }
+    }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Fatal => "fatal",
+            Self::Panic => "panic",
+        }
+    }
+}
+
+/// Which way bytes went, seen from the proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From the node to the proxy.
+    Received,
+    /// From the proxy to the node.
+    Sent,
+}
+
+/// The resolved children of one node. Every call is one or two relaxed atomics.
+#[derive(Clone, Debug)]
+pub struct NodeMetrics {
+    statements: [IntCounter; StatementKind::ALL.len()],
+    errors: [IntCounter; Severity::ALL.len()],
+    reads: IntCounter,
+    writes: IntCounter,
+    received: IntCounter,
+    sent: IntCounter,
+    /// Seconds from sending a statement until its ReadyForQuery (or last reply) was read.
+    pub query_seconds: Histogram,
+    /// 1 while the node answers its checks, else 0.
+    pub up: IntGauge,
+    /// 1 while the node is the one that takes writes, else 0.
+    pub primary: IntGauge,
+    /// Bytes of WAL that the node has not replayed; 0 for the primary and while unknown.
+    pub lag_bytes: IntGauge,
+    /// Health checks that were answered.
+    pub checks_passed: IntCounter,
+    /// Health checks that failed or timed out, each try counted.
+    pub checks_failed: IntCounter,
+}
+
+impl NodeMetrics {
+    /// Counts one statement that was sent to the node.
+    pub fn statement(&self, kind: StatementKind, route: QueryRoute) {
+        self.statements[kind as usize].inc();
+        match route {
+            QueryRoute::Read => self.reads.inc(),
+            QueryRoute::Write => self.writes.inc(),
+        }
+    }
+
+    /// How many statements of that kind were sent to the node since start.
+    #[must_use]
+    pub fn statements(&self, kind: StatementKind) -> u64 {
+        self.statements[kind as usize].get()
+    }
+
+    /// Counts one ErrorResponse of the node.
+    pub fn error(&self, severity: Severity) {
+        self.errors[severity as usize].inc();
+    }
+
+    /// How many errors of that severity the node has sent since start.
+    #[must_use]
+    pub fn errors(&self, severity: Severity) -> u64 {
+        self.errors[severity as usize].get()
+    }
+
+    /// Counts bytes moved; best called once per read or write, not per message.
+    pub fn bytes(&self, direction: Direction, count: u64) {
+        match direction {
+            Direction::Received => self.received.inc_by(count),
+            Direction::Sent => self.sent.inc_by(count),
+        }
+    }
+}
+
+/// The families behind [`NodeMetrics`].
+#[derive(Debug)]
+pub(super) struct NodeFamilies {
+    statements: IntCounterVec,
+    queries: IntCounterVec,
+    errors: IntCounterVec,
+    bytes: IntCounterVec,
+    query_seconds: HistogramVec,
+    up: IntGaugeVec,
+    primary: IntGaugeVec,
+    lag_bytes: IntGaugeVec,
+    checks: IntCounterVec,
+}
+
+impl NodeFamilies {
+    pub(super) fn new(families: &Families) -> Result<Self, MetricsError> {
+        Ok(Self {
+            statements: families.counters(
+                "pgconvoy_statements_total",
+                "Statements sent to a node, by what they do.",
+                &["node", "kind"],
+            )?,
+            queries: families.counters(
+                "pgconvoy_queries_total",
+                "Statements sent to a node; route: read (any node might answer) or write.",
+                &["node", "route"],
+            )?,
+            errors: families.counters(
+                "pgconvoy_node_errors_total",
+                "ErrorResponses of a node, by severity.",
+                &["node", "severity"],
+            )?,
+            bytes: families.counters(
+                "pgconvoy_bytes_total",
+                "Bytes moved between the proxy and a node; direction: received or sent.",
+                &["node", "direction"],
+            )?,
+            query_seconds: families.histograms(
+                "pgconvoy_query_seconds",
+                "Time from sending a statement to a node until it was ready again.",
+                QUERY_BUCKETS,
+                &["node"],
+            )?,
+            up: families.gauges("pgconvoy_node_up", "1 while the node answers.", &["node"])?,
+            primary: families.gauges(
+                "pgconvoy_node_primary",
+                "1 while the node takes the writes.",
+                &["node"],
+            )?,
+            lag_bytes: families.gauges(
+                "pgconvoy_node_lag_bytes",
+                "WAL that the node has not yet replayed; 0 while unknown.",
+                &["node"],
+            )?,
+            checks: families.counters(
+                "pgconvoy_node_checks_total",
+                "Health checks of a node, each try counted, by result.",
+                &["node", "result"],
+            )?,
+        })
+    }
+
+    pub(super) fn resolve(&self, node: &str) -> NodeMetrics {
+        NodeMetrics {
+            statements: StatementKind::ALL
+                .map(|kind| self.statements.with_label_values(&[node, kind.as_str()])),
+            errors: Severity::ALL
+                .map(|severity| self.errors.with_label_values(&[node, severity.as_str()])),
+            reads: self.queries.with_label_values(&[node, "read"]),
+            writes: self.queries.with_label_values(&[node, "write"]),
+            received: self.bytes.with_label_values(&[node, "received"]),
+            sent: self.bytes.with_label_values(&[node, "sent"]),
+            query_seconds: self.query_seconds.with_label_values(&[node]),
+            up: self.up.with_label_values(&[node]),
+            primary: self.primary.with_label_values(&[node]),
+            lag_bytes: self.lag_bytes.with_label_values(&[node]),
+            checks_passed: self.checks.with_label_values(&[node, "passed"]),
+            checks_failed: self.checks.with_label_values(&[node, "failed"]),
+        }
+    }
+}

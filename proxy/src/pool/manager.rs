@@ -1,0 +1,141 @@
+//! The idle connections of one worker, kept by deadpool.
+//!
+//! deadpool's `create` only adopts connections that were opened (or taken from another worker)
+//! beforehand. So taking one never waits, a session that waits can be served by whichever comes
+//! first, a new connection or one that is given back, and no login runs inside deadpool's future.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::{Mutex, PoisonError};
+
+use deadpool::managed::{self, Metrics, QueueMode, RecycleError, RecycleResult};
+use futures_util::FutureExt as _;
+
+use super::budget::Permit;
+use crate::backend::connection::Connection;
+
+/// A connection and its share of the budget; closing it gives the share back.
+#[derive(Debug)]
+pub struct Pooled {
+    connection: Connection,
+    /// When it is too old to be lent again ([`crate::clock::now`]); 0 is never.
+    pub expires: u64,
+    _permit: Permit,
+}
+
+impl Pooled {
+    /// Puts a new connection under its permit.
+    #[must_use]
+    pub fn new(connection: Connection, expires: u64, permit: Permit) -> Self {
+        Self { connection, expires, _permit: permit }
+    }
+
+    /// Moves it to the reactor of the calling runtime.
+    ///
+    /// # Errors
+    /// When the socket can't be registered; the connection is closed then.
+    pub fn rehome(mut self) -> std::io::Result<Self> {
+        self.connection = self.connection.rehome()?;
+        Ok(self)
+    }
+
+    /// Whether it should be closed rather than lent or kept at `now`.
+    #[must_use]
+    pub fn expired(&self, now: u64) -> bool {
+        self.expires != 0 && now >= self.expires
+    }
+}
+
+impl Deref for Pooled {
+    type Target = Connection;
+    fn deref(&self) -> &Connection {
+        &self.connection
+    }
+}
+
+impl DerefMut for Pooled {
+    fn deref_mut(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
+}
+
+/// Adopts connections into deadpool's pool.
+#[derive(Debug, Default)]
+pub struct Adopter {
+    arrivals: Mutex<Vec<Box<Pooled>>>,
+}
+
+/// There is nothing to adopt: the caller opens a connection or waits.
+#[derive(Debug)]
+pub struct NothingIdle;
+
+impl managed::Manager for Adopter {
+    type Type = Box<Pooled>;
+    type Error = NothingIdle;
+
+    async fn create(&self) -> Result<Box<Pooled>, NothingIdle> {
+        let mut arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
+        arrivals.pop().ok_or(NothingIdle)
+    }
+
+    async fn recycle(&self, pooled: &mut Box<Pooled>, _: &Metrics) -> RecycleResult<NothingIdle> {
+        if pooled.is_quiet() {
+            Ok(())
+        } else {
+            Err(RecycleError::message("the server closed the connection or sent something unasked"))
+        }
+    }
+}
+
+/// A connection taken from its pool; dropping it puts it back.
+pub type Object = managed::Object<Adopter>;
+
+/// The idle connections of one worker for one node, database and user.
+#[derive(Debug)]
+pub struct Idle {
+    pool: managed::Pool<Adopter>,
+}
+
+/// deadpool's own limit is not the promise (the budget is): it only has to be out of the way.
+const OUT_OF_THE_WAY: usize = 64 * 1024;
+
+impl Idle {
+    /// No connections yet.
+    ///
+    /// # Errors
+    /// When deadpool refuses its configuration.
+    pub fn new() -> Result<Self, managed::BuildError> {
+        let pool = managed::Pool::builder(Adopter::default())
+            .max_size(OUT_OF_THE_WAY)
+            .queue_mode(QueueMode::Lifo)
+            .build()?;
+        Ok(Self { pool })
+    }
+
+    /// Takes the connection that was used last; `None` when there is no idle one.
+    #[must_use]
+    pub fn take(&self) -> Option<Object> {
+        // Neither `create` nor `recycle` waits for anything, so one poll decides.
+        self.pool.get().now_or_never()?.ok()
+    }
+
+    /// Takes a connection in and out again as one of this pool's.
+    #[must_use]
+    pub fn adopt(&self, pooled: Box<Pooled>) -> Option<Object> {
+        let manager = self.pool.manager();
+        manager.arrivals.lock().unwrap_or_else(PoisonError::into_inner).push(pooled);
+        self.take()
+    }
+
+    /// Takes one idle connection away for another worker.
+    #[must_use]
+    pub fn give_away(&self) -> Option<Box<Pooled>> {
+        let mut given = false;
+        self.pool.retain(|_, _| std::mem::replace(&mut given, true)).removed.pop()
+    }
+
+    /// Closes the idle connections that `stale` names; returns how many are left and were closed.
+    pub fn close_if(&self, mut stale: impl FnMut(&Pooled) -> bool) -> (usize, usize) {
+        let result = self.pool.retain(|pooled, _| !stale(pooled));
+        (result.retained, result.removed.len())
+    }
+}

@@ -1,0 +1,246 @@
+//! All pools: found by node, database and user, made when first needed.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+
+use arc_swap::ArcSwap;
+
+use super::checkout::{Limits, Pool, Shared};
+use crate::auth::secret::Credential;
+use crate::cluster::{Node, NodeId};
+
+/// Whose connections a pool holds, whatever the node.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Tenant {
+    /// Database on the server.
+    pub database: Arc<str>,
+    /// Role on the server.
+    pub user: Arc<str>,
+}
+
+/// The pools of one tenant on one worker, by node.
+#[derive(Debug)]
+pub struct TenantPools {
+    tenant: Tenant,
+    worker: usize,
+    directory: Arc<Directory>,
+    by_node: Box<[OnceLock<Arc<Pool>>]>,
+}
+
+impl TenantPools {
+    /// The pool for a node; made when first asked for. `None` for a node that does not exist.
+    #[must_use]
+    pub fn on(&self, node: NodeId) -> Option<&Arc<Pool>> {
+        let place = self.by_node.get(usize::from(node.0))?;
+        match place.get() {
+            Some(pool) => Some(pool),
+            None => self.make(node, place),
+        }
+    }
+
+    fn make<'a>(&self, node: NodeId, place: &'a OnceLock<Arc<Pool>>) -> Option<&'a Arc<Pool>> {
+        let shared = self.directory.shared(&self.tenant, node)?;
+        match Pool::join(shared, self.worker) {
+            Ok(pool) => Some(place.get_or_init(|| pool)),
+            Err(e) => {
+                tracing::error!(error = %e, "could not make a pool");
+                None
+            }
+        }
+    }
+
+    /// The pools made so far.
+    pub fn made(&self) -> impl Iterator<Item = &Arc<Pool>> {
+        self.by_node.iter().filter_map(OnceLock::get)
+    }
+
+    /// Whose they are.
+    #[must_use]
+    pub fn tenant(&self) -> &Tenant {
+        &self.tenant
+    }
+
+    /// Server logins of this tenant prove themselves with `credential` from now on.
+    pub fn learn(&self, credential: &Arc<Credential>) {
+        self.directory.learn(&self.tenant, credential);
+    }
+}
+
+/// How one pool is doing, over all workers.
+#[derive(Clone, Debug)]
+pub struct PoolStatus {
+    /// The node.
+    pub node: Arc<Node>,
+    /// Whose pool.
+    pub tenant: Tenant,
+    /// Connections open or being opened.
+    pub open: usize,
+    /// Of these, idle ones.
+    pub idle: usize,
+    /// Sessions waiting.
+    pub waiting: usize,
+}
+
+type SizeOf = dyn Fn(&Tenant) -> usize + Send + Sync;
+
+/// What the workers' pools share.
+pub struct Directory {
+    nodes: Vec<Arc<Node>>,
+    workers: usize,
+    limits: Arc<ArcSwap<Limits>>,
+    size_of: Box<SizeOf>,
+    shared: Mutex<HashMap<(Tenant, NodeId), Weak<Shared>>>,
+    credentials: Mutex<HashMap<Tenant, Arc<Credential>>>,
+}
+
+impl std::fmt::Debug for Directory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Directory").field("nodes", &self.nodes.len()).finish_non_exhaustive()
+    }
+}
+
+impl Directory {
+    /// No pools yet; `size_of` tells how many connections a tenant may have per node.
+    #[must_use]
+    pub fn new(
+        nodes: Vec<Arc<Node>>,
+        workers: usize,
+        limits: Arc<ArcSwap<Limits>>,
+        size_of: Box<SizeOf>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            nodes,
+            workers,
+            limits,
+            size_of,
+            shared: Mutex::default(),
+            credentials: Mutex::default(),
+        })
+    }
+
+    fn shared(&self, tenant: &Tenant, node: NodeId) -> Option<Arc<Shared>> {
+        let at = self.nodes.get(usize::from(node.0))?;
+        let mut map = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(shared) = map.get(&(tenant.clone(), node)).and_then(Weak::upgrade) {
+            return Some(shared);
+        }
+        let shared = Arc::new(Shared::new(
+            Arc::clone(at),
+            Arc::clone(&tenant.database),
+            Arc::clone(&tenant.user),
+            (self.size_of)(tenant),
+            self.workers,
+            Arc::clone(&self.limits),
+        ));
+        shared.credential.store(self.lock_credentials().get(tenant).cloned());
+        map.insert((tenant.clone(), node), Arc::downgrade(&shared));
+        Some(shared)
+    }
+
+    fn learn(&self, tenant: &Tenant, credential: &Arc<Credential>) {
+        let known = self.lock_credentials().insert(tenant.clone(), Arc::clone(credential));
+        if known.is_some_and(|k| Arc::ptr_eq(&k, credential)) {
+            return;
+        }
+        self.for_each(|shared| {
+            if shared.database == tenant.database && shared.user == tenant.user {
+                shared.credential.store(Some(Arc::clone(credential)));
+            }
+        });
+    }
+
+    /// Applies changed sizes.
+    pub fn resize(&self) {
+        self.for_each(|shared| {
+            let tenant = Tenant {
+                database: Arc::clone(&shared.database),
+                user: Arc::clone(&shared.user),
+            };
+            shared.budget.set_limit((self.size_of)(&tenant));
+        });
+    }
+
+    /// How every pool is doing.
+    #[must_use]
+    pub fn status(&self) -> Vec<PoolStatus> {
+        let mut rows = Vec::new();
+        self.for_each(|shared| {
+            rows.push(PoolStatus {
+                node: Arc::clone(&shared.node),
+                tenant: Tenant {
+                    database: Arc::clone(&shared.database),
+                    user: Arc::clone(&shared.user),
+                },
+                open: shared.budget.open(),
+                idle: shared.idle(),
+                waiting: shared.budget.waiting(),
+            });
+        });
+        rows
+    }
+
+    fn for_each(&self, mut f: impl FnMut(&Arc<Shared>)) {
+        let all: Vec<Arc<Shared>> = {
+            let mut map = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+            map.retain(|_, shared| shared.strong_count() > 0);
+            map.values().filter_map(Weak::upgrade).collect()
+        };
+        all.iter().for_each(&mut f);
+    }
+
+    fn lock_credentials(
+        &self,
+    ) -> std::sync::MutexGuard<'_, HashMap<Tenant, Arc<Credential>>> {
+        self.credentials.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The pools of one worker.
+#[derive(Debug)]
+pub struct Pools {
+    worker: usize,
+    directory: Arc<Directory>,
+    tenants: Mutex<HashMap<Tenant, Arc<TenantPools>>>,
+}
+
+impl Pools {
+    /// No pools yet.
+    #[must_use]
+    pub fn new(worker: usize, directory: Arc<Directory>) -> Self {
+        Self { worker, directory, tenants: Mutex::default() }
+    }
+
+    /// The pools of a tenant, which a session keeps for its lifetime.
+    #[must_use]
+    pub fn of(&self, tenant: &Tenant) -> Arc<TenantPools> {
+        let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        let pools = tenants.entry(tenant.clone()).or_insert_with(|| {
+            Arc::new(TenantPools {
+                tenant: tenant.clone(),
+                worker: self.worker,
+                directory: Arc::clone(&self.directory),
+                by_node: self.directory.nodes.iter().map(|_| OnceLock::new()).collect(),
+            })
+        });
+        Arc::clone(pools)
+    }
+
+    /// Closes what is too old or too long idle, keeps the minimum open, and forgets tenants that
+    /// have neither sessions nor connections.
+    pub fn sweep(&self, now: u64) {
+        let tenants: Vec<Arc<TenantPools>> = {
+            let mut map = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+            map.retain(|_, t| {
+                Arc::strong_count(t) > 1 || t.made().any(|p| p.shared.budget.open() > 0)
+            });
+            map.values().cloned().collect()
+        };
+        let min_idle = self.directory.limits.load().min_idle;
+        for pool in tenants.iter().flat_map(|t| t.made()) {
+            pool.sweep(now);
+            if pool.shared.budget.open() < min_idle {
+                pool.prewarm();
+            }
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! Every client of this instance: who it is, what it does, how to cancel its statement and how to
+//! end its session from outside.
+//!
+//! Knows no socket of a client: a session looks at its own [`Client`] when it is woken.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Waker;
+use std::time::SystemTime;
+
+use atomic_waker::AtomicWaker;
+use tokio::sync::Notify;
+
+use crate::clock;
+
+/// How a statement on a server connection is cancelled (PostgreSQL docs, 55.2.9).
+#[derive(Debug)]
+pub struct BackendKey {
+    /// Host of the node.
+    pub host: String,
+    /// Port of the node.
+    pub port: u16,
+    /// The server process.
+    pub pid: i32,
+    /// Its secret, 4 to 256 bytes.
+    pub secret: Vec<u8>,
+    /// Cancel requests on their way to it. While there is one, the connection must not be lent to
+    /// anybody else.
+    pub cancels: AtomicUsize,
+}
+
+/// What a client is doing, as the time limits and SHOW see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Activity {
+    /// No transaction, no statement.
+    Idle = 0,
+    /// Waits for a server connection.
+    Waiting = 1,
+    /// A statement is running.
+    Active = 2,
+    /// In a transaction, between statements.
+    IdleInTransaction = 3,
+}
+
+impl Activity {
+    fn from_u8(v: u8) -> Self {
+        match v {
+            1 => Self::Waiting,
+            2 => Self::Active,
+            3 => Self::IdleInTransaction,
+            _ => Self::Idle,
+        }
+    }
+}
+
+/// Why a session is told to stop from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Signal {
+    /// Nothing was asked.
+    None = 0,
+    /// The instance drains: leave as soon as no transaction is open.
+    Drain = 1,
+    /// `limits.client_idle_timeout` passed.
+    ClientIdle = 2,
+    /// `limits.idle_in_transaction_timeout` passed.
+    IdleInTransaction = 3,
+    /// `limits.query_timeout` passed.
+    QueryTimeout = 4,
+    /// The drain's time is over: leave now.
+    Shutdown = 5,
+}
+
+impl Signal {
+    fn from_u8(v: u8) -> Self {
+        match v {
+            1 => Self::Drain,
+            2 => Self::ClientIdle,
+            3 => Self::IdleInTransaction,
+            4 => Self::QueryTimeout,
+            5 => Self::Shutdown,
+            _ => Self::None,
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+enum CancelTarget {
+    #[default]
+    Nothing,
+    Waiting,
+    Running(Arc<BackendKey>),
+}
+
+/// One client connection.
+#[derive(Debug)]
+pub struct Client {
+    /// The process id that the client was told in BackendKeyData.
+    pub pid: i32,
+    secret: [u8; 4],
+    /// Login name.
+    pub user: String,
+    /// Database asked for.
+    pub database: String,
+    /// Where it comes from.
+    pub address: SocketAddr,
+    /// When it logged in.
+    pub since: SystemTime,
+    activity: AtomicU8,
+    activity_since: AtomicU64,
+    signal: AtomicU8,
+    waker: AtomicWaker,
+    cancel: Mutex<CancelTarget>,
+    cancelled: Notify,
+    /// Statements run, for SHOW.
+    pub queries: AtomicU64,
+}
+
+impl Client {
+    /// The secret that goes with [`Client::pid`] in BackendKeyData.
+    #[must_use]
+    pub fn secret(&self) -> &[u8] {
+        &self.secret
+    }
+
+    /// Notes what the client does from now on; `now` as of [`clock::now`].
+    pub fn set_activity(&self, activity: Activity, now: u64) {
+        self.activity.store(activity as u8, Ordering::Relaxed);
+        self.activity_since.store(now, Ordering::Relaxed);
+    }
+
+    /// What the client does, and since when ([`clock::now`]).
+    #[must_use]
+    pub fn activity(&self) -> (Activity, u64) {
+        let activity = Activity::from_u8(self.activity.load(Ordering::Relaxed));
+        (activity, self.activity_since.load(Ordering::Relaxed))
+    }
+
+    /// Asks the session to stop. The strongest reason asked for stands.
+    pub fn signal(&self, signal: Signal) {
+        self.signal.fetch_max(signal as u8, Ordering::AcqRel);
+        self.waker.wake();
+    }
+
+    /// What was asked of the session so far.
+    #[must_use]
+    pub fn signalled(&self) -> Signal {
+        Signal::from_u8(self.signal.load(Ordering::Acquire))
+    }
+
+    /// Has `waker` woken at the next [`Client::signal`].
+    pub fn register(&self, waker: &Waker) {
+        self.waker.register(waker);
+    }
+
+    /// A statement of this client now runs on (or waits for, or has left) a server connection.
+    pub fn running_on(&self, key: &Arc<BackendKey>) {
+        *self.lock_cancel() = CancelTarget::Running(Arc::clone(key));
+    }
+
+    /// The client waits in a pool's queue: a cancel request ends the wait.
+    pub fn waiting(&self) {
+        *self.lock_cancel() = CancelTarget::Waiting;
+    }
+
+    /// Nothing of this client can be cancelled from now on. A cancel request that began before is
+    /// counted in [`BackendKey::cancels`].
+    pub fn nothing_to_cancel(&self) {
+        *self.lock_cancel() = CancelTarget::Nothing;
+    }
+
+    /// Resolves when a cancel request came while the client was waiting.
+    pub async fn cancelled_while_waiting(&self) {
+        self.cancelled.notified().await;
+    }
+
+    fn lock_cancel(&self) -> std::sync::MutexGuard<'_, CancelTarget> {
+        self.cancel.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A cancel request on its way to a server; the connection is not lent again while this lives.
+#[derive(Debug)]
+pub struct CancelInFlight(Arc<BackendKey>);
+
+impl CancelInFlight {
+    /// Which server process is meant.
+    #[must_use]
+    pub fn key(&self) -> &BackendKey {
+        &self.0
+    }
+}
+
+impl Drop for CancelInFlight {
+    fn drop(&mut self) {
+        self.0.cancels.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// What came of a cancel request.
+#[derive(Debug)]
+pub enum Cancel {
+    /// No client has that key, or it runs nothing: PostgreSQL, too, answers nothing then.
+    Nothing,
+    /// The client was waiting for a server connection and has been told.
+    Dequeued,
+    /// To be sent on to that server.
+    Forward(CancelInFlight),
+}
+
+/// All clients of this instance.
+#[derive(Debug, Default)]
+pub struct Registry {
+    clients: Mutex<HashMap<i32, Arc<Client>>>,
+    next_pid: AtomicU32,
+}
+
+/// Takes its client out of the registry when it goes.
+#[derive(Debug)]
+pub struct Registration {
+    registry: Arc<Registry>,
+    client: Arc<Client>,
+}
+
+impl Registration {
+    /// The client that is registered.
+    #[must_use]
+    pub fn client(&self) -> &Arc<Client> {
+        &self.client
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.registry.lock().remove(&self.client.pid);
+    }
+}
+
+impl Registry {
+    /// Registers a client that has logged in, with a fresh cancel key.
+    pub fn register(self: &Arc<Self>, user: &str, database: &str, address: SocketAddr) -> Registration {
+        let mut clients = self.lock();
+        let pid = loop {
+            // Positive, as tools expect of a process id.
+            let n = self.next_pid.fetch_add(1, Ordering::Relaxed) & 0x7fff_ffff;
+            let pid = i32::try_from(n).unwrap_or(1).max(1);
+            if !clients.contains_key(&pid) {
+                break pid;
+            }
+        };
+        let client = Arc::new(Client {
+            pid,
+            secret: rand::random(),
+            user: user.to_owned(),
+            database: database.to_owned(),
+            address,
+            since: SystemTime::now(),
+            activity: AtomicU8::new(Activity::Idle as u8),
+            activity_since: AtomicU64::new(clock::now()),
+            signal: AtomicU8::new(Signal::None as u8),
+            waker: AtomicWaker::new(),
+            cancel: Mutex::new(CancelTarget::Nothing),
+            cancelled: Notify::new(),
+            queries: AtomicU64::new(0),
+        });
+        clients.insert(pid, Arc::clone(&client));
+        drop(clients);
+        Registration { registry: Arc::clone(self), client }
+    }
+
+    /// Looks up whom a cancel request means. The secret is compared as a whole: a guess learns
+    /// nothing from a near miss.
+    #[must_use]
+    pub fn cancel(&self, pid: i32, secret: &[u8]) -> Cancel {
+        let Some(client) = self.lock().get(&pid).cloned() else { return Cancel::Nothing };
+        if !bool::from(subtle::ConstantTimeEq::ct_eq(&client.secret[..], secret)) {
+            return Cancel::Nothing;
+        }
+        let target = client.lock_cancel();
+        match &*target {
+            CancelTarget::Nothing => Cancel::Nothing,
+            CancelTarget::Waiting => {
+                client.cancelled.notify_waiters();
+                Cancel::Dequeued
+            }
+            CancelTarget::Running(key) => {
+                key.cancels.fetch_add(1, Ordering::AcqRel);
+                Cancel::Forward(CancelInFlight(Arc::clone(key)))
+            }
+        }
+    }
+
+    /// All clients there are, in no order.
+    #[must_use]
+    pub fn clients(&self) -> Vec<Arc<Client>> {
+        self.lock().values().cloned().collect()
+    }
+
+    /// How many clients there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Whether there is no client.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<i32, Arc<Client>>> {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

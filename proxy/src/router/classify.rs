@@ -1,0 +1,502 @@
+//! Classifies a text by its shape: splits it into statements, reads their heads, and judges
+//! queries by their tokens and by their tree.
+//!
+//! Both judgements must agree that a query is safe. The tokens can't be fooled by a parser that
+//! sees another dialect's clause where PostgreSQL sees a call; the tree can't be fooled by words
+//! in unusual places. Views, user casts and operators, and `row.function` notation need a
+//! database's catalog and are not seen here. Must not know caches, hashes or literal values.
+
+use super::fingerprint::Shape;
+use super::functions::{Builtins, Safety};
+use super::hint::Hint;
+use super::lexer::{Kind, Token};
+use super::parse::{self, Failure};
+use super::route::{Command, Decision, Reason, TransactionEffect};
+use super::state;
+use super::statement::{self, Head};
+use super::walk::{self, Finding};
+
+/// Classifies what begins at byte `at` of `sql`.
+pub(super) fn classify(builtins: &Builtins, sql: &[u8], at: usize, hint: Hint) -> Decision {
+    let tokens: Vec<Token<'_>> = Shape::new(sql, at).collect();
+    if tokens.last().is_some_and(|token| token.kind == Kind::Bad) {
+        // The server scans the whole text before it runs any of it, so nothing of it will run.
+        return Decision::primary(Reason::DoesNotParse, Command::Other);
+    }
+    let statements = split(&tokens);
+    match statements.as_slice() {
+        [] => Decision::replica(Reason::Empty, Command::Other),
+        [one] => obey(hint, statement(builtins, one)),
+        [first, rest @ ..] => rest
+            .iter()
+            .map(|tokens| statement(builtins, tokens))
+            .fold(several(statement(builtins, first)), together),
+    }
+}
+
+/// Splits at the semicolons that end statements: not those in brackets (CREATE RULE) nor in the
+/// body of a BEGIN ATOMIC function. Empty statements are left out.
+fn split<'t, 'a>(tokens: &'t [Token<'a>]) -> Vec<&'t [Token<'a>]> {
+    let mut statements = Vec::new();
+    let (mut start, mut brackets, mut blocks) = (0, 0_usize, 0_usize);
+    for (at, token) in tokens.iter().enumerate() {
+        if token.is_punct(b'(') {
+            brackets += 1;
+        } else if token.is_punct(b')') {
+            brackets = brackets.saturating_sub(1);
+        } else if token.is_word("atomic") && at > start && tokens[at - 1].is_word("begin") {
+            blocks += usize::from(tokens[start].is_word("create"));
+        } else if token.is_word("case") && blocks > 0 {
+            blocks += 1;
+        } else if token.is_word("end") {
+            blocks = blocks.saturating_sub(1);
+        } else if token.is_punct(b';') && brackets == 0 && blocks == 0 {
+            statements.extend(tokens.get(start..at).filter(|tokens| !tokens.is_empty()));
+            start = at + 1;
+        }
+    }
+    statements.extend(tokens.get(start..).filter(|tokens| !tokens.is_empty()));
+    statements
+}
+
+/// The first of several statements: they go to the primary as a whole.
+fn several(decision: Decision) -> Decision {
+    Decision {
+        target: super::route::Target::Primary,
+        reason: Reason::SeveralStatements,
+        local: None,
+        ..decision
+    }
+}
+
+/// Adds what the next of several statements does.
+fn together(all: Decision, next: Decision) -> Decision {
+    Decision {
+        writes: all.writes || next.writes,
+        transaction: match next.transaction {
+            TransactionEffect::None => all.transaction,
+            effect => effect,
+        },
+        pin: all.pin.or(next.pin),
+        discard: match next.discard {
+            super::route::Discard::Nothing => all.discard,
+            discard => discard,
+        },
+        ..all
+    }
+}
+
+/// Lets a hint override what was found, where the grammar allows it.
+fn obey(hint: Hint, decision: Decision) -> Decision {
+    use super::route::Target;
+    match (hint, decision.target) {
+        (Hint::Primary, Target::Replica) if decision.local.is_none() => Decision {
+            target: Target::Primary,
+            reason: Reason::Hint,
+            ..decision
+        },
+        (Hint::Replica, Target::Primary) if may_be_forced(&decision) => Decision {
+            target: Target::Replica,
+            reason: Reason::Hint,
+            writes: false,
+            ..decision
+        },
+        (Hint::None | Hint::Primary | Hint::Replica, _) => decision,
+    }
+}
+
+/// Whether a hint may send this to a replica: what is only not known to be safe, not what is
+/// known to write, lock or leave state behind.
+fn may_be_forced(decision: &Decision) -> bool {
+    let doubtful = matches!(
+        decision.reason,
+        Reason::UnknownFunction
+            | Reason::UnknownOperator
+            | Reason::UnknownType
+            | Reason::ServerState
+            | Reason::TooLong
+            | Reason::DoesNotParse
+    );
+    // An unknown first word is no query, whatever the hint.
+    let query = decision.command == Command::Select;
+    doubtful && query && decision.pin.is_none()
+}
+
+/// Classifies one statement.
+fn statement(builtins: &Builtins, tokens: &[Token<'_>]) -> Decision {
+    let pin = state::pin(tokens);
+    let decision = match statement::head(tokens) {
+        Head::Decided(decision) => decision,
+        Head::Query(query) => judge(builtins, query, main_command(query)),
+        Head::Wrapped(query) => judge(builtins, query, Command::Other),
+        Head::CopyOut(relation) => copy_out(builtins, relation),
+        Head::Show(name) => show(builtins, name),
+    };
+    match pin {
+        None => decision,
+        // State must be made where the session will stay.
+        Some(_) => Decision {
+            pin,
+            target: super::route::Target::Primary,
+            ..decision
+        },
+    }
+}
+
+/// What a query counts as: the verb behind its CTEs.
+fn main_command(tokens: &[Token<'_>]) -> Command {
+    let mut depth = 0_usize;
+    for token in tokens {
+        if token.is_punct(b'(') {
+            depth += 1;
+        } else if token.is_punct(b')') {
+            depth = depth.saturating_sub(1);
+        } else if depth == 0 && token.kind == Kind::Word {
+            match token.text.to_ascii_lowercase().as_slice() {
+                b"select" | b"values" | b"table" => return Command::Select,
+                b"insert" => return Command::Insert,
+                b"update" => return Command::Update,
+                b"delete" => return Command::Delete,
+                b"merge" => return Command::Other,
+                _ => {}
+            }
+        }
+    }
+    Command::Select
+}
+
+/// Judges a query.
+fn judge(builtins: &Builtins, tokens: &[Token<'_>], command: Command) -> Decision {
+    let finding = suspicious(tokens)
+        .max(relations(builtins, tokens))
+        .max(operators(builtins, tokens))
+        .max(typed_literals(builtins, tokens));
+    if finding >= Finding::WriteFunction {
+        return Decision::primary(finding.reason(), command);
+    }
+    let query = match parse::query(tokens) {
+        Ok(query) => query,
+        // The tokens still tell an honest reason where a call is the trouble.
+        Err(failure) => {
+            let finding = finding.max(calls(builtins, tokens, |_| false));
+            let reason = match (failure, finding) {
+                (_, Finding::WriteFunction) => Reason::WriteFunction,
+                (Failure::TooLong, _) => Reason::TooLong,
+                (Failure::DoesNotParse, _) => Reason::DoesNotParse,
+            };
+            return Decision::primary(reason, command);
+        }
+    };
+    let (walked, aliases) = walk::walk(&query, builtins);
+    let is_alias = |name: &Token<'_>| {
+        aliases.iter().any(|alias| match name.kind {
+            Kind::Word => name.text.eq_ignore_ascii_case(alias.value.as_bytes()),
+            _ => name.text == alias.value.as_bytes(),
+        })
+    };
+    match finding.max(walked).max(calls(builtins, tokens, is_alias)) {
+        Finding::Safe => Decision::replica(Reason::ReadOnlySelect, command),
+        Finding::ServerState => Decision::quiet(Reason::ServerState, command),
+        finding => Decision::primary(finding.reason(), command),
+    }
+}
+
+/// Words that make a query more than a read, wherever they stand. sqlparser lets some of them
+/// pass as names: `SELECT INTO t FROM x`, `select for update`.
+fn suspicious(tokens: &[Token<'_>]) -> Finding {
+    let mut finding = Finding::Safe;
+    for (at, token) in tokens.iter().enumerate() {
+        let named = at > 0 && tokens[at - 1].is_punct(b'.');
+        if token.kind != Kind::Word || named {
+            continue;
+        }
+        let next = |words: &[&str]| {
+            tokens
+                .get(at + 1)
+                .is_some_and(|next| words.iter().any(|word| next.is_word(word)))
+        };
+        let is = |words: &[&str]| words.iter().any(|word| token.is_word(word));
+        if is(&["into", "insert", "update", "delete", "merge"]) {
+            finding = finding.max(Finding::Write);
+        } else if is(&["for"]) && next(&["update", "share", "no", "key"]) {
+            // Ahead of the UPDATE that follows, for an honest reason.
+            return Finding::Lock;
+        }
+    }
+    finding
+}
+
+/// Names that begin with `pg_` and are no calls must be plain catalogs, or qualified with
+/// another schema's or table's name.
+fn relations(builtins: &Builtins, tokens: &[Token<'_>]) -> Finding {
+    let mut finding = Finding::Safe;
+    for (at, token) in tokens.iter().enumerate() {
+        let name = match token.kind {
+            Kind::Word => token.text.to_ascii_lowercase(),
+            Kind::Quoted => token.text.to_vec(),
+            Kind::UnicodeQuoted => return Finding::NotUnderstood,
+            Kind::Number | Kind::Text | Kind::Param | Kind::Operator | Kind::Punct | Kind::Bad => {
+                continue;
+            }
+        };
+        if !name.starts_with(b"pg_") || is_member(tokens, at) {
+            continue;
+        }
+        let next = |mark| tokens.get(at + 1).is_some_and(|next| next.is_punct(mark));
+        if next(b'(') || name == b"pg_catalog" && next(b'.') || builtins.knows_type(&name) {
+            continue;
+        }
+        finding = finding.max(match builtins.catalog(&name) {
+            Safety::Safe => Finding::Safe,
+            Safety::ServerState => Finding::ServerState,
+            Safety::Unknown | Safety::Writes => Finding::UnknownFunction,
+        });
+    }
+    finding
+}
+
+/// Whether the name at `at` belongs to something other than `pg_catalog`.
+fn is_member(tokens: &[Token<'_>], at: usize) -> bool {
+    at >= 2 && tokens[at - 1].is_punct(b'.') && !is_pg_catalog(&tokens[at - 2])
+}
+
+fn is_pg_catalog(token: &Token<'_>) -> bool {
+    token.is_word("pg_catalog") || token.kind == Kind::Quoted && token.text == b"pg_catalog"
+}
+
+/// Every operator must be known, and none may be named by schema but `pg_catalog`'s.
+fn operators(builtins: &Builtins, tokens: &[Token<'_>]) -> Finding {
+    let mut finding = Finding::Safe;
+    for (at, token) in tokens.iter().enumerate() {
+        let rest = tokens.get(at + 1..).unwrap_or_default();
+        let known = match token.kind {
+            Kind::Operator => builtins.knows_operator(token.text),
+            Kind::Word if token.is_word("operator") => match rest {
+                [open, schema, point, ..] if open.is_punct(b'(') => {
+                    is_pg_catalog(schema) && point.is_punct(b'.')
+                }
+                _ => true,
+            },
+            _ => true,
+        };
+        if !known {
+            finding = Finding::UnknownOperator;
+        }
+    }
+    finding
+}
+
+/// Words of the grammar that may stand before a string.
+const BEFORE_TEXT: &[&str] = &[
+    "all",
+    "and",
+    "asymmetric",
+    "between",
+    "both",
+    "by",
+    "case",
+    "distinct",
+    "else",
+    "escape",
+    "for",
+    "from",
+    "having",
+    "ilike",
+    "in",
+    "leading",
+    "like",
+    "limit",
+    "not",
+    "offset",
+    "on",
+    "or",
+    "placing",
+    "precision",
+    "select",
+    "symmetric",
+    "then",
+    "to",
+    "trailing",
+    "uescape",
+    "using",
+    "varying",
+    "when",
+    "where",
+    "zone",
+];
+
+/// A string behind a name is a cast to the type of that name (PostgreSQL docs, 4.1.2.7), which
+/// sqlparser may take for an alias.
+fn typed_literals(builtins: &Builtins, tokens: &[Token<'_>]) -> Finding {
+    let mut finding = Finding::Safe;
+    for (at, pair) in tokens.windows(2).enumerate() {
+        let [name, literal] = pair else { continue };
+        if literal.kind != Kind::Text {
+            continue;
+        }
+        let known = match name.kind {
+            _ if is_member(tokens, at) => false,
+            Kind::Word => {
+                BEFORE_TEXT.iter().any(|word| name.is_word(word))
+                    || builtins.knows_type(&name.text.to_ascii_lowercase())
+            }
+            Kind::Quoted => builtins.knows_type(name.text),
+            // `numeric(3) '1'`, or OPERATOR(pg_catalog.~), which is none.
+            Kind::Punct => {
+                !name.is_punct(b')') || at >= 5 && tokens[at - 5].is_word("operator")
+            }
+            Kind::Operator => true,
+            Kind::UnicodeQuoted | Kind::Number | Kind::Text | Kind::Param | Kind::Bad => false,
+        };
+        if !known {
+            finding = Finding::UnknownType;
+        }
+    }
+    finding
+}
+
+/// Words of the grammar that may stand before a bracket. A user's function of the same name is
+/// still found by the walk.
+const GRAMMAR: &[&str] = &[
+    "all",
+    "and",
+    "any",
+    "array",
+    "as",
+    "asymmetric",
+    "between",
+    "by",
+    "case",
+    "cast",
+    "cross",
+    "cube",
+    "current_time",
+    "current_timestamp",
+    "distinct",
+    "else",
+    "end",
+    "except",
+    "exists",
+    "filter",
+    "first",
+    "from",
+    "having",
+    "ilike",
+    "in",
+    "intersect",
+    "is",
+    "join",
+    "lateral",
+    "like",
+    "limit",
+    "localtime",
+    "localtimestamp",
+    "materialized",
+    "next",
+    "not",
+    "offset",
+    "on",
+    "only",
+    "operator",
+    "or",
+    "over",
+    "precision",
+    "repeatable",
+    "rollup",
+    "row",
+    "select",
+    "sets",
+    "similar",
+    "some",
+    "symmetric",
+    "then",
+    "to",
+    "trim",
+    "union",
+    "using",
+    "values",
+    "varying",
+    "when",
+    "where",
+    "with",
+    "group",
+    "isnull",
+    "notnull",
+    "variadic",
+    "escape",
+];
+
+/// Every name before a bracket must be a function that is safe, a type's, an alias' with its
+/// columns, or a word of the grammar.
+fn calls(
+    builtins: &Builtins,
+    tokens: &[Token<'_>],
+    is_alias: impl Fn(&Token<'_>) -> bool,
+) -> Finding {
+    let mut finding = Finding::Safe;
+    for (at, pair) in tokens.windows(2).enumerate() {
+        let [name, open] = pair else { continue };
+        if !open.is_punct(b'(') {
+            continue;
+        }
+        let lower = match name.kind {
+            Kind::Word => name.text.to_ascii_lowercase(),
+            Kind::Quoted => name.text.to_vec(),
+            Kind::UnicodeQuoted => return Finding::NotUnderstood,
+            Kind::Number | Kind::Text | Kind::Param | Kind::Operator | Kind::Punct | Kind::Bad => {
+                continue;
+            }
+        };
+        let grammar = name.kind == Kind::Word && GRAMMAR.iter().any(|word| name.is_word(word));
+        let safety = match builtins.function(&lower) {
+            _ if is_member(tokens, at) => Safety::Unknown,
+            Safety::Unknown if grammar || builtins.knows_type(&lower) || is_alias(name) => {
+                Safety::Safe
+            }
+            safety => safety,
+        };
+        finding = finding.max(match safety {
+            Safety::Safe => Finding::Safe,
+            Safety::ServerState => Finding::ServerState,
+            Safety::Unknown => Finding::UnknownFunction,
+            Safety::Writes => Finding::WriteFunction,
+        });
+    }
+    finding
+}
+
+/// COPY of a relation to the client.
+fn copy_out(builtins: &Builtins, relation: &[Token<'_>]) -> Decision {
+    let columns = relation.iter().position(|token| token.is_punct(b'('));
+    let name = relation
+        .get(..columns.unwrap_or(relation.len()))
+        .unwrap_or_default();
+    let plain = matches!(name.len(), 1 | 3)
+        && name
+            .iter()
+            .all(|token| matches!(token.kind, Kind::Word | Kind::Quoted) || token.is_punct(b'.'));
+    match relations(builtins, name) {
+        Finding::Safe if plain => Decision::replica(Reason::ReadOnlySelect, Command::Other),
+        Finding::Safe => Decision::primary(Reason::DoesNotParse, Command::Other),
+        finding => Decision::primary(finding.reason(), Command::Other),
+    }
+}
+
+/// SHOW of a setting.
+fn show(builtins: &Builtins, name: &[Token<'_>]) -> Decision {
+    let words = |words: &[&str]| {
+        name.len() == words.len()
+            && name
+                .iter()
+                .zip(words)
+                .all(|(token, word)| token.is_word(word))
+    };
+    let known = words(&["time", "zone"])
+        || words(&["transaction", "isolation", "level"])
+        || matches!(name, [name] if builtins.knows_setting(&name.text.to_ascii_lowercase()));
+    if known {
+        Decision::replica(Reason::Show, Command::Other)
+    } else {
+        Decision::quiet(Reason::ServerState, Command::Other)
+    }
+}

@@ -1,0 +1,152 @@
+//! Decides where a statement may run: on the primary only, or on any node that serves reads.
+//!
+//! The order of work: a write by its first word needs no look-up; everything else is brought to
+//! its shape, hashed and looked up; a new shape is classified once (`classify`) and remembered,
+//! errors too. Default to the primary: a statement goes to a replica only when every part of it
+//! is known to be safe. Pure: no socket, no clock, no runtime. Must not know nodes, sessions or
+//! transactions in progress; whether a replica is fresh enough is the cluster's business.
+
+mod cache;
+mod classify;
+mod expr;
+mod fingerprint;
+mod functions;
+mod hint;
+mod lexer;
+mod parse;
+mod route;
+mod scan;
+mod state;
+mod statement;
+#[cfg(test)]
+mod tests;
+mod walk;
+
+use cache::Cache;
+use fingerprint::Seed;
+use functions::Builtins;
+use lexer::{Kind, Lexer};
+
+pub use cache::CacheStats;
+pub use route::{
+    Command, Decision, Discard, LocalCommand, PinReason, Reason, Target, TransactionEffect,
+};
+
+/// Text that is not certainly a plain write is looked into up to this many bytes, about two
+/// milliseconds' work. Literals count here, unlike in the parser's own limits.
+const MAX_TEXT: usize = 1 << 20;
+
+/// Whether the session's settings allow its text to be read by the standard's rules.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Quoting {
+    /// `standard_conforming_strings` is on and the client's encoding keeps ASCII bytes for
+    /// ASCII characters.
+    Standard,
+    /// It is off, or the encoding is SJIS, BIG5, GBK, UHC, GB18030 or JOHAB, whose characters
+    /// may hold the bytes of a backslash or a letter.
+    Unsafe,
+}
+
+/// Classifies statements and remembers their shapes; one per worker.
+pub struct Router {
+    seed: Seed,
+    cache: Cache,
+    builtins: Builtins,
+}
+
+impl Router {
+    /// `seed` must be random per process: who knows it can make two statements share a route.
+    /// `capacity` bounds how many shapes are remembered (about 64 bytes each).
+    #[must_use]
+    pub fn new(seed: [u64; 2], capacity: usize) -> Self {
+        Self {
+            seed: Seed::new(seed),
+            cache: Cache::new(capacity),
+            builtins: Builtins::new(),
+        }
+    }
+
+    /// Decides where `sql` may run. `sql` is the text of one Query or Parse message, without its
+    /// terminating zero byte, in any encoding.
+    pub fn decide(&mut self, sql: &[u8], quoting: Quoting) -> Decision {
+        match quoting {
+            Quoting::Standard => self.decide_standard(sql),
+            Quoting::Unsafe => distrust(sql, self.decide_standard(sql)),
+        }
+    }
+
+    /// How well the shapes are remembered.
+    #[must_use]
+    pub fn cache_stats(&self) -> CacheStats {
+        self.cache.stats()
+    }
+
+    fn decide_standard(&mut self, sql: &[u8]) -> Decision {
+        let (at, hint) = hint::leading(sql);
+        let rest = sql.get(at..).unwrap_or_default();
+        if let Some(command) = write_command(rest)
+            && scan::is_plain(rest)
+        {
+            return Decision::primary(Reason::Write, command);
+        }
+        if sql.len() > MAX_TEXT {
+            return Decision {
+                pin: Some(PinReason::UnknownState),
+                ..Decision::primary(
+                    Reason::TooLong,
+                    write_command(rest).unwrap_or(Command::Other),
+                )
+            };
+        }
+        let key = fingerprint::fingerprint(&self.seed, sql, at, hint);
+        if let Some(decision) = self.cache.get(key) {
+            return decision;
+        }
+        let decision = classify::classify(&self.builtins, sql, at, hint);
+        self.cache.insert(key, decision);
+        decision
+    }
+}
+
+/// What a statement that begins with the name of a write counts as.
+fn write_command(sql: &[u8]) -> Option<Command> {
+    // Cheaper than a token, and enough for nearly every read.
+    if !matches!(
+        sql.first()?,
+        b'i' | b'I' | b'u' | b'U' | b'd' | b'D' | b'm' | b'M'
+    ) {
+        return None;
+    }
+    let first = Lexer::new(sql, 0)
+        .next()
+        .filter(|token| token.kind == Kind::Word)?;
+    let words = [
+        ("insert", Command::Insert),
+        ("update", Command::Update),
+        ("delete", Command::Delete),
+        ("merge", Command::Other),
+    ];
+    words
+        .iter()
+        .find(|(word, _)| first.is_word(word))
+        .map(|(_, command)| *command)
+}
+
+/// What to make of a decision about a text that may mean something else to the server. A
+/// backslash is where the two readings part; behind it anything may be hidden.
+fn distrust(sql: &[u8], decision: Decision) -> Decision {
+    if decision.local.is_some() {
+        return decision;
+    }
+    let hidden = memchr::memchr(b'\\', sql).map(|_| PinReason::UnknownState);
+    Decision {
+        target: Target::Primary,
+        reason: match decision.target {
+            Target::Replica => Reason::Quoting,
+            Target::Primary => decision.reason,
+        },
+        writes: decision.writes || hidden.is_some(),
+        pin: decision.pin.or(hidden),
+        ..decision
+    }
+}

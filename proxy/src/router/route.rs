@@ -1,0 +1,307 @@
+//! The router's answer: where a statement may run, why, and what it does to its session.
+//!
+//! Plain data with no behaviour beyond naming itself for labels. Must not know how an answer is
+//! found, nor which nodes exist.
+
+/// Which kind of node may run a statement.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Target {
+    /// Only the node that takes writes.
+    Primary,
+    /// Any node that may serve reads.
+    Replica,
+}
+
+/// Why a statement goes where it goes; a metric label and a column of `SHOW ROUTE`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Reason {
+    /// Every part is known to only read.
+    ReadOnlySelect,
+    /// `SHOW` of a setting that is the session's own.
+    Show,
+    /// Nothing to run.
+    Empty,
+    /// A transaction that promised to only read.
+    ReadOnlyTransaction,
+    /// A comment before the statement says so.
+    Hint,
+    /// INSERT, UPDATE, DELETE, MERGE, SELECT INTO, NOTIFY and so on.
+    Write,
+    /// CREATE, ALTER, DROP and the maintenance commands.
+    Ddl,
+    /// LOCK, or a row lock such as FOR UPDATE.
+    Lock,
+    /// A built-in function that changes something, such as `nextval`.
+    WriteFunction,
+    /// A function that is not on the list of safe ones.
+    UnknownFunction,
+    /// An operator that is neither built in nor well known.
+    UnknownOperator,
+    /// A cast to a type that is not built in.
+    UnknownType,
+    /// Asks about one server: `pg_is_in_recovery()`, `pg_stat_activity`, temp schemas.
+    ServerState,
+    /// Changes or reads state of the session: SET, LISTEN, PREPARE, FETCH and so on.
+    SessionState,
+    /// Begins, ends or divides a transaction.
+    Transaction,
+    /// A standby can't run SERIALIZABLE transactions.
+    Serializable,
+    /// CALL, DO and commands that are not known.
+    Procedure,
+    /// Several statements in one string.
+    SeveralStatements,
+    /// Not understood.
+    DoesNotParse,
+    /// Longer or deeper than the router looks.
+    TooLong,
+    /// The session's quoting rules or encoding keep the text from being read reliably.
+    Quoting,
+    /// The proxy answers it itself.
+    Local,
+}
+
+impl Reason {
+    /// Every reason, in the order of declaration; for registering one metric child each.
+    pub const ALL: [Self; 22] = [
+        Self::ReadOnlySelect,
+        Self::Show,
+        Self::Empty,
+        Self::ReadOnlyTransaction,
+        Self::Hint,
+        Self::Write,
+        Self::Ddl,
+        Self::Lock,
+        Self::WriteFunction,
+        Self::UnknownFunction,
+        Self::UnknownOperator,
+        Self::UnknownType,
+        Self::ServerState,
+        Self::SessionState,
+        Self::Transaction,
+        Self::Serializable,
+        Self::Procedure,
+        Self::SeveralStatements,
+        Self::DoesNotParse,
+        Self::TooLong,
+        Self::Quoting,
+        Self::Local,
+    ];
+
+    /// The reason as a metric label, in snake case.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ReadOnlySelect => "read_only",
+            Self::Show => "show",
+            Self::Empty => "empty",
+            Self::ReadOnlyTransaction => "read_only_transaction",
+            Self::Hint => "hint",
+            Self::Write => "write",
+            Self::Ddl => "ddl",
+            Self::Lock => "lock",
+            Self::WriteFunction => "write_function",
+            Self::UnknownFunction => "unknown_function",
+            Self::UnknownOperator => "unknown_operator",
+            Self::UnknownType => "unknown_type",
+            Self::ServerState => "server_state",
+            Self::SessionState => "session_state",
+            Self::Transaction => "transaction",
+            Self::Serializable => "serializable",
+            Self::Procedure => "procedure",
+            Self::SeveralStatements => "several_statements",
+            Self::DoesNotParse => "does_not_parse",
+            Self::TooLong => "too_long",
+            Self::Quoting => "quoting",
+            Self::Local => "local",
+        }
+    }
+}
+
+/// What a statement counts as in `SHOW POOL_BACKEND_STATS`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Command {
+    /// SELECT, VALUES, TABLE, also SELECT INTO.
+    Select,
+    /// INSERT.
+    Insert,
+    /// UPDATE.
+    Update,
+    /// DELETE.
+    Delete,
+    /// CREATE, ALTER, DROP, TRUNCATE and the like.
+    Ddl,
+    /// Everything else: SET, SHOW, EXPLAIN, COPY, MERGE, BEGIN and so on.
+    Other,
+}
+
+/// Session state that lives in one server connection and can't be carried to another.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum PinReason {
+    /// SET, RESET, SET ROLE, `set_config` beyond the transaction.
+    Set,
+    /// LISTEN.
+    Listen,
+    /// A temporary table, view or sequence, or anything made in `pg_temp`.
+    TempTable,
+    /// An advisory lock that outlives its transaction.
+    AdvisoryLock,
+    /// A cursor WITH HOLD.
+    HoldCursor,
+    /// SQL-level PREPARE, EXECUTE, DEALLOCATE.
+    Prepare,
+    /// LOAD.
+    Load,
+    /// `setseed`.
+    Seed,
+    /// Something that may have changed the session and could not be looked into.
+    UnknownState,
+}
+
+impl PinReason {
+    /// Every reason, in the order of declaration; for registering one metric child each.
+    pub const ALL: [Self; 9] = [
+        Self::Set,
+        Self::Listen,
+        Self::TempTable,
+        Self::AdvisoryLock,
+        Self::HoldCursor,
+        Self::Prepare,
+        Self::Load,
+        Self::Seed,
+        Self::UnknownState,
+    ];
+
+    /// The reason as a metric label, in snake case.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Set => "set",
+            Self::Listen => "listen",
+            Self::TempTable => "temp_table",
+            Self::AdvisoryLock => "advisory_lock",
+            Self::HoldCursor => "hold_cursor",
+            Self::Prepare => "prepare",
+            Self::Load => "load",
+            Self::Seed => "seed",
+            Self::UnknownState => "unknown_state",
+        }
+    }
+}
+
+/// What a statement does to the session's transaction, as far as the text tells.
+///
+/// ReadyForQuery stays the truth; this says what was asked for before the answer is known. For a
+/// string of several statements it is the effect of the last one that has any.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TransactionEffect {
+    /// None.
+    None,
+    /// BEGIN with the session's default access mode.
+    Begin,
+    /// BEGIN READ WRITE.
+    BeginReadWrite,
+    /// BEGIN READ ONLY, not serializable: the whole transaction may run on a replica.
+    BeginReadOnly,
+    /// BEGIN ISOLATION LEVEL SERIALIZABLE, read-only or not: a standby refuses it.
+    BeginSerializable,
+    /// SET TRANSACTION READ ONLY.
+    SetReadOnly,
+    /// SET TRANSACTION READ WRITE.
+    SetReadWrite,
+    /// SET TRANSACTION ISOLATION LEVEL SERIALIZABLE.
+    SetSerializable,
+    /// COMMIT or END.
+    Commit,
+    /// ROLLBACK or ABORT.
+    Rollback,
+    /// COMMIT AND CHAIN: a new transaction with the same modes begins at once.
+    CommitAndChain,
+    /// ROLLBACK AND CHAIN: a new transaction with the same modes begins at once.
+    RollbackAndChain,
+    /// PREPARE TRANSACTION: the session is out of it, the transaction is not over.
+    PrepareTransaction,
+    /// SAVEPOINT.
+    Savepoint,
+    /// RELEASE SAVEPOINT.
+    Release,
+    /// ROLLBACK TO SAVEPOINT.
+    RollbackTo,
+}
+
+/// What a statement throws away of the server connection's own state.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Discard {
+    /// Nothing.
+    Nothing,
+    /// One or all prepared statements (DEALLOCATE): also those the proxy has put there.
+    Statements,
+    /// Everything a session has (DISCARD ALL), prepared statements included.
+    All,
+}
+
+/// A command the proxy answers without any server.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LocalCommand {
+    /// `SHOW POOL_NODES`.
+    PoolNodes,
+    /// `SHOW POOL_VERSION`.
+    PoolVersion,
+    /// `SHOW POOL_BACKEND_STATS`.
+    PoolBackendStats,
+}
+
+/// Everything the session needs to know about a statement before it runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Decision {
+    /// Where it may run.
+    pub target: Target,
+    /// Why there.
+    pub reason: Reason,
+    /// What it counts as.
+    pub command: Command,
+    /// True unless it is certain that nothing is written. Transaction control itself never
+    /// writes: at COMMIT the session remembers what the transaction's statements said.
+    pub writes: bool,
+    /// What it does to the transaction.
+    pub transaction: TransactionEffect,
+    /// Session state it leaves behind in its server connection.
+    pub pin: Option<PinReason>,
+    /// What it throws away of the server connection's state.
+    pub discard: Discard,
+    /// Set when the proxy answers it itself.
+    pub local: Option<LocalCommand>,
+}
+
+impl Decision {
+    /// A statement for the primary that may write.
+    pub(super) const fn primary(reason: Reason, command: Command) -> Self {
+        Self {
+            target: Target::Primary,
+            reason,
+            command,
+            writes: true,
+            transaction: TransactionEffect::None,
+            pin: None,
+            discard: Discard::Nothing,
+            local: None,
+        }
+    }
+
+    /// A statement that any node may run.
+    pub(super) const fn replica(reason: Reason, command: Command) -> Self {
+        Self {
+            target: Target::Replica,
+            writes: false,
+            ..Self::primary(reason, command)
+        }
+    }
+
+    /// A statement for the primary that changes no data.
+    pub(super) const fn quiet(reason: Reason, command: Command) -> Self {
+        Self {
+            writes: false,
+            ..Self::primary(reason, command)
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Finds session state that a statement leaves behind in its server connection.
+//!
+//! Works on tokens, so that it holds for every statement, also for those that don't parse. Errs
+//! towards pinning. Sequence state (`currval`, `lastval`) does not pin: every application that
+//! inserts would be pinned by it. What CALL, DO or a function's body does can't be seen here.
+
+use super::lexer::{Kind, Token};
+use super::route::PinReason;
+
+/// Functions that leave state behind. `set_config` does unless told that it is local.
+const CALLS: [(&[u8], PinReason); 13] = [
+    (b"set_config", PinReason::Set),
+    (b"setseed", PinReason::Seed),
+    (b"pg_advisory_lock", PinReason::AdvisoryLock),
+    (b"pg_advisory_lock_shared", PinReason::AdvisoryLock),
+    (b"pg_try_advisory_lock", PinReason::AdvisoryLock),
+    (b"pg_try_advisory_lock_shared", PinReason::AdvisoryLock),
+    (b"dblink_connect", PinReason::UnknownState),
+    (b"dblink_connect_u", PinReason::UnknownState),
+    (
+        b"pg_create_logical_replication_slot",
+        PinReason::UnknownState,
+    ),
+    (
+        b"pg_create_physical_replication_slot",
+        PinReason::UnknownState,
+    ),
+    (b"pg_copy_logical_replication_slot", PinReason::UnknownState),
+    (
+        b"pg_copy_physical_replication_slot",
+        PinReason::UnknownState,
+    ),
+    (
+        b"pg_replication_origin_session_setup",
+        PinReason::UnknownState,
+    ),
+];
+
+/// What calling the function `name` leaves behind; letter case is not looked at.
+pub(super) fn call(name: &[u8]) -> Option<PinReason> {
+    // Nearly all names fall here.
+    if !matches!(name.first(), Some(b's' | b'S' | b'p' | b'P' | b'd' | b'D')) || name.len() < 7 {
+        return None;
+    }
+    CALLS
+        .iter()
+        .find(|(known, _)| known.eq_ignore_ascii_case(name))
+        .map(|(_, pin)| *pin)
+}
+
+/// What the one statement in `tokens` leaves behind.
+pub(super) fn pin(tokens: &[Token<'_>]) -> Option<PinReason> {
+    command(tokens)
+        .or_else(|| calls(tokens))
+        .or_else(|| into_temp(tokens))
+}
+
+/// State made by the command itself.
+fn command(tokens: &[Token<'_>]) -> Option<PinReason> {
+    let (first, rest) = tokens.split_first()?;
+    if first.kind != Kind::Word {
+        return None;
+    }
+    let next_is = |word: &str| rest.first().is_some_and(|token| token.is_word(word));
+    let pin = match first.text.to_ascii_lowercase().as_slice() {
+        b"set" if next_is("local") || next_is("transaction") || next_is("constraints") => {
+            return None;
+        }
+        b"set" | b"reset" => PinReason::Set,
+        b"listen" => PinReason::Listen,
+        b"load" => PinReason::Load,
+        b"prepare" if next_is("transaction") => return None,
+        b"prepare" | b"execute" | b"deallocate" => PinReason::Prepare,
+        b"declare" if has_pair(rest, "with", "hold") => PinReason::HoldCursor,
+        b"create" if creates_temp(rest) => PinReason::TempTable,
+        _ => return None,
+    };
+    Some(pin)
+}
+
+fn has_pair(tokens: &[Token<'_>], first: &str, second: &str) -> bool {
+    tokens
+        .windows(2)
+        .any(|pair| pair[0].is_word(first) && pair[1].is_word(second))
+}
+
+/// CREATE [OR REPLACE] [GLOBAL | LOCAL] TEMP ..., or anything named `pg_temp.x`.
+fn creates_temp(tokens: &[Token<'_>]) -> bool {
+    let prefixes = ["or", "replace", "global", "local"];
+    let kind = tokens
+        .iter()
+        .find(|token| !prefixes.iter().any(|word| token.is_word(word)));
+    kind.is_some_and(is_temp) || names_temp(tokens)
+}
+
+fn is_temp(token: &Token<'_>) -> bool {
+    token.is_word("temp") || token.is_word("temporary")
+}
+
+/// Whether a name is qualified with the session's own schema, or with one that can't be read.
+fn names_temp(tokens: &[Token<'_>]) -> bool {
+    tokens.windows(2).any(|pair| {
+        let name = pair[0].text.get(..7).unwrap_or_default();
+        let temp = match pair[0].kind {
+            Kind::Word | Kind::Quoted => name.eq_ignore_ascii_case(b"pg_temp"),
+            Kind::UnicodeQuoted => true,
+            Kind::Number | Kind::Text | Kind::Param | Kind::Operator | Kind::Punct | Kind::Bad => {
+                false
+            }
+        };
+        temp && pair[1].is_punct(b'.')
+    })
+}
+
+/// SELECT ... INTO TEMP t.
+fn into_temp(tokens: &[Token<'_>]) -> Option<PinReason> {
+    let into = tokens.iter().position(|token| token.is_word("into"))?;
+    if tokens
+        .first()
+        .is_some_and(|first| first.is_word("insert") || first.is_word("merge"))
+    {
+        return None;
+    }
+    let target = tokens.get(into + 1..)?;
+    let temp = target.iter().take(2).any(is_temp) || names_temp(target.get(..2)?);
+    temp.then_some(PinReason::TempTable)
+}
+
+/// State made by calling functions, anywhere.
+fn calls(tokens: &[Token<'_>]) -> Option<PinReason> {
+    let mut pin = None;
+    for (at, pair) in tokens.windows(2).enumerate() {
+        if !pair[1].is_punct(b'(') {
+            continue;
+        }
+        let found = match pair[0].kind {
+            Kind::Word | Kind::Quoted => call(pair[0].text),
+            // Its escapes can spell any name.
+            Kind::UnicodeQuoted => Some(PinReason::UnknownState),
+            Kind::Number | Kind::Text | Kind::Param | Kind::Operator | Kind::Punct | Kind::Bad => {
+                None
+            }
+        };
+        match found {
+            Some(PinReason::Set) if is_local(tokens.get(at + 2..).unwrap_or_default()) => {}
+            Some(found) => pin = pin.or(Some(found)),
+            None => {}
+        }
+    }
+    pin
+}
+
+/// Whether the last argument of the call whose arguments begin `tokens` is the word `true`.
+fn is_local(tokens: &[Token<'_>]) -> bool {
+    let mut depth = 0_usize;
+    for (at, token) in tokens.iter().enumerate() {
+        if token.is_punct(b'(') {
+            depth += 1;
+        } else if token.is_punct(b')') {
+            if depth == 0 {
+                let last = tokens.get(at.saturating_sub(2)..at).unwrap_or_default();
+                return matches!(last, [comma, yes] if comma.is_punct(b',') && yes.is_word("true"));
+            }
+            depth -= 1;
+        }
+    }
+    false
+}

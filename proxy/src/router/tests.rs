@@ -1,0 +1,36 @@
+//! The router's decisions, by tables and properties.
+
+mod limits;
+mod properties;
+mod replica;
+mod session;
+mod writes;
+
+use super::{Decision, Quoting, Router, Target};
+
+fn router() -> Router {
+    Router::new([0x5eed, 0xcafe], 256)
+}
+
+fn decide(sql: &str) -> Decision {
+    let mut router = router();
+    let first = router.decide(sql.as_bytes(), Quoting::Standard);
+    // What is remembered is what was decided.
+    assert_eq!(
+        router.decide(sql.as_bytes(), Quoting::Standard),
+        first,
+        "{sql}"
+    );
+    first
+}
+
+#[track_caller]
+fn all_go_to(target: Target, statements: &[&str]) {
+    let wrong: Vec<String> = statements
+        .iter()
+        .map(|sql| (sql, decide(sql)))
+        .filter(|(_, decision)| decision.target != target)
+        .map(|(sql, decision)| format!("{} <- {sql}", decision.reason.as_str()))
+        .collect();
+    assert!(wrong.is_empty(), "not to {target:?}:\n{}", wrong.join("\n"));
+}

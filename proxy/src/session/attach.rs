@@ -1,0 +1,282 @@
+//! Finding a server connection: which node, from which pool, and what to do while there is none.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use super::context::{Context, READ_ROOM, Tuning};
+use super::io::CLIENT_IN_MAX;
+use super::replies::Reply;
+use super::{End, Session, failure};
+use crate::backend::connect::ConnectError;
+use crate::clock;
+use crate::cluster::{Node, NodeId, View, pick_read};
+use crate::error::Report;
+use crate::pool::checkout::Checkout;
+use crate::protocol::to_server;
+use crate::registry::{Activity, Signal};
+use crate::router::Target;
+
+/// What a batch needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Demand {
+    /// Which kind of node.
+    pub(super) target: Target,
+}
+
+/// The server connection that a session uses now.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) checkout: Checkout,
+    pub(super) node: Arc<Node>,
+    is_primary: bool,
+    /// When the running request was sent ([`clock::now`]).
+    pub(super) started: u64,
+    /// Bytes of a message already begun that are still to be passed on to the client.
+    pub(super) through: usize,
+    /// Nothing of a read's answer has been shown: it may be run again elsewhere.
+    pub(super) replayable: bool,
+}
+
+impl Link {
+    /// Whether a batch that needs this may go here, too.
+    pub(super) fn serves(&self, demand: Demand) -> bool {
+        self.is_primary || demand.target == Target::Replica
+    }
+}
+
+/// Why no connection was found.
+enum NoLink {
+    ClientGone,
+    Signal(Signal),
+    Failed(Report),
+}
+
+/// How long to wait before another try when a node can't take connections.
+const RETRY: Duration = Duration::from_millis(50);
+
+impl Session {
+    /// Takes an idle connection, if the right node has one. Otherwise tells which node's turn it
+    /// was.
+    pub(super) fn attach_at_once(&mut self, demand: &Demand) -> Result<(), Option<NodeId>> {
+        let view = self.context.cluster.view();
+        let tuning = self.context.tuning.load();
+        let node = choose(&self.context, &view, &tuning, *demand, self.wrote_at, self.exclude);
+        let Some(node) = node else { return Err(None) };
+        let pool = self.identity.pools.on(node);
+        let Some(checkout) = pool.and_then(|pool| pool.try_checkout()) else {
+            return Err(Some(node));
+        };
+        let is_primary = view.primary == Some(node);
+        drop((view, tuning));
+        self.context.metrics.wait_seconds.observe(0.0);
+        self.link_up(checkout, node, is_primary, *demand);
+        Ok(())
+    }
+
+    /// Waits for a connection, bounded; the client is told if there is none.
+    pub(super) async fn attach_in_line(
+        &mut self,
+        demand: Demand,
+        first: Option<NodeId>,
+    ) -> Result<(), End> {
+        let since = clock::now();
+        self.note_activity(Activity::Waiting, since);
+        let found = self.wait_in_line(demand, first, since).await;
+        let client = self.identity.registration.client();
+        client.nothing_to_cancel();
+        let now = clock::now();
+        #[allow(clippy::cast_precision_loss, reason = "microseconds of a wait fit 52 bits")]
+        self.context.metrics.wait_seconds.observe((now - since) as f64 / 1e6);
+        match found {
+            Ok((checkout, node, is_primary)) => {
+                self.link_up(checkout, node, is_primary, demand);
+                Ok(())
+            }
+            Err(NoLink::ClientGone) => Err(End::Left),
+            Err(NoLink::Signal(signal)) => match self.on_signal(signal) {
+                Some(end) => Err(end),
+                None => Err(End::Told(failure::shutting_down())),
+            },
+            Err(NoLink::Failed(report)) => {
+                self.note_activity(Activity::Idle, now);
+                self.exclude = None;
+                self.refuse_batch(&report)
+            }
+        }
+    }
+
+    async fn wait_in_line(
+        &mut self,
+        demand: Demand,
+        first: Option<NodeId>,
+        since: u64,
+    ) -> Result<(Checkout, NodeId, bool), NoLink> {
+        let limit = self.context.tuning.load().query_wait_timeout;
+        let context = Arc::clone(&self.context);
+        let pools = Arc::clone(&self.identity.pools);
+        let registered = Arc::clone(self.identity.registration.client());
+        let (wrote_at, exclude) = (self.wrote_at, self.exclude);
+        let find = find(&context, &pools, demand, (first, exclude), wrote_at, since);
+        let mut find = pin!(find);
+        let mut cancelled = pin!(registered.cancelled_while_waiting());
+        registered.waiting();
+        let mut deadline = pin!(async {
+            tokio::time::sleep(limit).await;
+        });
+        poll_fn(|cx| {
+            registered.register(cx.waker());
+            if let Poll::Ready(found) = find.as_mut().poll(cx) {
+                return Poll::Ready(found.map_err(NoLink::Failed));
+            }
+            if cancelled.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Err(NoLink::Failed(failure::cancelled())));
+            }
+            let signal = registered.signalled();
+            if signal != Signal::None && signal != Signal::Drain {
+                return Poll::Ready(Err(NoLink::Signal(signal)));
+            }
+            if deadline.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Err(NoLink::Failed(failure::no_connection(
+                    &context, demand, limit,
+                ))));
+            }
+            self.poll_gone(cx).map(|()| Err(NoLink::ClientGone))
+        })
+        .await
+    }
+
+    /// Ready when the client is gone; what it sends meanwhile is kept for later.
+    fn poll_gone(&mut self, cx: &mut std::task::Context<'_>) -> Poll<()> {
+        loop {
+            let Some(buffers) = self.buffers.as_deref_mut() else { return Poll::Pending };
+            if buffers.client_in.len() >= CLIENT_IN_MAX {
+                return Poll::Pending;
+            }
+            buffers.client_in.reserve(READ_ROOM);
+            match self.client.poll_fill(cx, &mut buffers.client_in) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
+                Poll::Ready(Ok(_)) => {}
+            }
+        }
+    }
+
+    fn link_up(&mut self, mut checkout: Checkout, node: NodeId, is_primary: bool, demand: Demand) {
+        let Some(identity) = self.context.cluster.node(node).cloned() else { return };
+        self.identity.registration.client().running_on(&checkout.key);
+        let wanted = Arc::clone(&self.identity.parameters);
+        if !Arc::ptr_eq(&checkout.parameters, &wanted) {
+            let sql = wanted.difference(&checkout.parameters);
+            checkout.parameters = wanted;
+            if let Some(sql) = sql {
+                let buffers = self.buffers();
+                to_server::query(&mut buffers.server_out, sql.as_bytes());
+                buffers.replies.push(Reply::Setup);
+            }
+        }
+        if demand.target == Target::Replica {
+            self.read_node = Some(node);
+        }
+        self.buffers().replay.clear();
+        self.link = Some(Link {
+            checkout,
+            node: identity,
+            is_primary,
+            started: clock::NEVER,
+            through: 0,
+            replayable: demand.target == Target::Replica,
+        });
+    }
+}
+
+/// Which node a batch goes to; `None` while there is none.
+fn choose(
+    context: &Context,
+    view: &View,
+    tuning: &Tuning,
+    demand: Demand,
+    wrote_at: u64,
+    exclude: Option<NodeId>,
+) -> Option<NodeId> {
+    if demand.target == Target::Primary || !tuning.split_reads {
+        return view.primary;
+    }
+    let wrote_at = if tuning.read_your_writes { wrote_at } else { clock::NEVER };
+    let node = pick_read(view, &tuning.read_rules, wrote_at, &mut context.rotation(), exclude);
+    if wrote_at != clock::NEVER && node == view.primary {
+        context.cluster.want_positions();
+    }
+    node
+}
+
+/// Finds a node and a connection on it, for as long as it takes.
+async fn find(
+    context: &Context,
+    pools: &crate::pool::pools::TenantPools,
+    demand: Demand,
+    (mut first, mut exclude): (Option<NodeId>, Option<NodeId>),
+    wrote_at: u64,
+    since: u64,
+) -> Result<(Checkout, NodeId, bool), Report> {
+    loop {
+        let view = context.cluster.view().clone();
+        let tuning = context.tuning.load_full();
+        let node =
+            first.take().or_else(|| choose(context, &view, &tuning, demand, wrote_at, exclude));
+        let Some(pool) = node.and_then(|node| pools.on(node)) else {
+            exclude = None;
+            wait_for_change(context, view.generation).await;
+            continue;
+        };
+        let id = pool.shared.node.id;
+        let is_primary = view.primary == Some(id);
+        let found = tokio::select! {
+            found = pool.checkout(since) => found,
+            // Another node may lead by now, or this one may be down.
+            () = moved(context, &view, id) => continue,
+        };
+        match found {
+            Ok(checkout) => return Ok((checkout, id, is_primary)),
+            Err(ConnectError::Refused(report)) => return Err(report),
+            Err(ConnectError::Unreachable(_)) => {
+                context.cluster.suspect(id);
+                let read = demand.target == Target::Replica;
+                if read && exclude != Some(id) {
+                    exclude = Some(id);
+                } else {
+                    exclude = None;
+                    wait_for_change(context, view.generation).await;
+                }
+            }
+            Err(ConnectError::NotNow(_)) => tokio::time::sleep(RETRY).await,
+        }
+    }
+}
+
+/// Until the cluster looks different, or for a moment.
+async fn wait_for_change(context: &Context, generation: u64) {
+    tokio::select! {
+        () = context.cluster.changed(generation) => {}
+        () = tokio::time::sleep(RETRY) => {}
+    }
+}
+
+/// Resolves when the node is not what it was: its role or its health have changed.
+async fn moved(context: &Context, then: &View, id: NodeId) {
+    let state = |view: &View| {
+        (view.primary == Some(id), view.node(id).map(|n| (n.health, n.role)))
+    };
+    let before = state(then);
+    let mut generation = then.generation;
+    loop {
+        context.cluster.changed(generation).await;
+        let view = context.cluster.view();
+        if state(&view) != before {
+            return;
+        }
+        generation = view.generation;
+    }
+}

@@ -1,0 +1,232 @@
+//! What the sessions of one worker share, and what belongs to one session's identity.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::BytesMut;
+
+use super::replies::Replies;
+use super::statements::{Space, Undo};
+use crate::backend::parameters::ParameterSet;
+use crate::cluster::{Cluster, NodeId, ReadRules, Rotation};
+use crate::metrics::Metrics;
+use crate::pool::pools::Pools;
+use crate::router::{LocalCommand, Router};
+use crate::status::Table;
+
+/// When a session gives its server connection back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PoolMode {
+    /// When the client leaves.
+    Session,
+    /// When its transaction is over.
+    Transaction,
+}
+
+/// The settings of sessions; live.
+#[derive(Clone, Debug)]
+pub struct Tuning {
+    /// Whether reads may go to replicas at all.
+    pub split_reads: bool,
+    /// Whether a session's reads must see its own writes.
+    pub read_your_writes: bool,
+    /// Which replicas may answer.
+    pub read_rules: ReadRules,
+    /// Longest wait for a server connection.
+    pub query_wait_timeout: Duration,
+    /// Statements kept prepared per server connection; 0 pins sessions that prepare.
+    pub prepared_statements: usize,
+    /// Whether statement texts may be logged.
+    pub log_queries: bool,
+}
+
+/// Answers the commands that need no server (`SHOW POOL_NODES` and its siblings).
+pub trait Console: Send + Sync {
+    /// The answer; `read_node` is the node that answered this session's last read.
+    fn answer(&self, command: LocalCommand, read_node: Option<NodeId>) -> Table;
+}
+
+/// A worker's own: nothing here is contended.
+pub struct Context {
+    /// Which worker.
+    pub worker: usize,
+    /// Nodes and their state.
+    pub cluster: Arc<Cluster>,
+    /// This worker's server connections.
+    pub pools: Pools,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// Settings.
+    pub tuning: Arc<ArcSwap<Tuning>>,
+    /// Answers SHOW POOL_….
+    pub console: Arc<dyn Console>,
+    /// Clients on this worker.
+    pub clients: AtomicUsize,
+    /// Whether the instance is leaving.
+    pub draining: AtomicBool,
+    router: Mutex<Router>,
+    rotation: Mutex<Rotation>,
+    buffers: Mutex<Vec<Box<Buffers>>>,
+    spaces: Mutex<HashMap<Vec<(String, String)>, Arc<Space>>>,
+}
+
+impl std::fmt::Debug for Context {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Context").field("worker", &self.worker).finish_non_exhaustive()
+    }
+}
+
+/// Parameters that change what a statement's text means.
+const MEANING: [&str; 4] = ["search_path", "role", "session_authorization", "standard_conforming_strings"];
+
+/// Spaces kept; beyond that all are forgotten, which only costs preparing again.
+const MAX_SPACES: usize = 256;
+
+/// Buffers kept for the next busy session.
+const SPARE_BUFFERS: usize = 256;
+
+impl Context {
+    /// A worker's context.
+    #[must_use]
+    pub fn new(
+        worker: usize,
+        cluster: Arc<Cluster>,
+        pools: Pools,
+        metrics: Arc<Metrics>,
+        tuning: Arc<ArcSwap<Tuning>>,
+        console: Arc<dyn Console>,
+        router: Router,
+    ) -> Self {
+        Self {
+            worker,
+            cluster,
+            pools,
+            metrics,
+            tuning,
+            console,
+            clients: AtomicUsize::new(0),
+            draining: AtomicBool::new(false),
+            router: Mutex::new(router),
+            rotation: Mutex::new(Rotation::new()),
+            buffers: Mutex::default(),
+            spaces: Mutex::default(),
+        }
+    }
+
+    /// The router, for one decision.
+    pub fn router(&self) -> MutexGuard<'_, Router> {
+        self.router.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The read rotation, for one choice.
+    pub(super) fn rotation(&self) -> MutexGuard<'_, Rotation> {
+        self.rotation.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The statements known under the parameters that change their meaning.
+    pub(super) fn space(&self, parameters: &ParameterSet) -> Arc<Space> {
+        let key: Vec<(String, String)> = MEANING
+            .iter()
+            .filter_map(|n| Some(((*n).to_owned(), parameters.get(n)?.to_owned())))
+            .collect();
+        let mut spaces = self.spaces.lock().unwrap_or_else(PoisonError::into_inner);
+        if spaces.len() >= MAX_SPACES && !spaces.contains_key(&key) {
+            spaces.clear();
+        }
+        Arc::clone(spaces.entry(key).or_default())
+    }
+
+    /// Buffers for a session that has something to do.
+    pub(super) fn take_buffers(&self) -> Box<Buffers> {
+        let spare = self.buffers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        spare.unwrap_or_default()
+    }
+
+    /// Takes empty buffers back.
+    pub(super) fn return_buffers(&self, mut buffers: Box<Buffers>) {
+        buffers.shrink();
+        let mut spare = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
+        if spare.len() < SPARE_BUFFERS {
+            spare.push(buffers);
+        }
+    }
+
+    /// One client more; the returned guard counts it out again.
+    #[must_use]
+    pub fn admit(self: &Arc<Self>) -> Admitted {
+        self.clients.fetch_add(1, Ordering::AcqRel);
+        self.metrics.client_connections.inc();
+        Admitted(Arc::clone(self))
+    }
+}
+
+/// Counts a client for as long as it lives.
+#[derive(Debug)]
+pub struct Admitted(Arc<Context>);
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.0.clients.fetch_sub(1, Ordering::AcqRel);
+        self.0.metrics.client_connections.dec();
+    }
+}
+
+/// A read asks for this much room at least.
+pub(super) const READ_ROOM: usize = 8 * 1024;
+/// A busy stream's reads grow to this.
+pub(super) const READ_ROOM_MAX: usize = 64 * 1024;
+/// With this much unsent, nothing more is read for that direction.
+pub(super) const HIGH_WATER: usize = 64 * 1024;
+/// Buffers larger than this are not kept.
+const KEEP: usize = 64 * 1024;
+
+/// What a session needs while it is busy; an idle one holds none.
+#[derive(Debug, Default)]
+pub(super) struct Buffers {
+    /// From the client, not yet understood.
+    pub(super) client_in: BytesMut,
+    /// To the client, not yet written.
+    pub(super) client_out: BytesMut,
+    /// From the server, not yet understood.
+    pub(super) server_in: BytesMut,
+    /// To the server, not yet written.
+    pub(super) server_out: BytesMut,
+    /// The client's messages of a read that could be run again elsewhere.
+    pub(super) replay: BytesMut,
+    /// What the server owes.
+    pub(super) replies: Replies<Undo>,
+}
+
+impl Buffers {
+    /// Whether nothing is in them.
+    pub(super) fn is_empty(&self) -> bool {
+        self.client_in.is_empty()
+            && self.client_out.is_empty()
+            && self.server_in.is_empty()
+            && self.server_out.is_empty()
+            && self.replies.is_empty()
+    }
+
+    /// Forgets everything, at the end of a session.
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    fn shrink(&mut self) {
+        self.replay.clear();
+        for buf in [
+            &mut self.client_in,
+            &mut self.client_out,
+            &mut self.server_in,
+            &mut self.server_out,
+            &mut self.replay,
+        ] {
+            if buf.capacity() > KEEP {
+                *buf = BytesMut::new();
+            }
+        }
+    }
+}

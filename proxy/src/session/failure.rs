@@ -1,0 +1,295 @@
+//! What a client is told when something fails, and how its session goes on.
+//!
+//! The rules: nothing that may have run is run again; a read that has shown nothing is; the client
+//! gets one honest error for each request it waits for, and keeps its connection wherever its
+//! session's state is still known.
+
+use std::time::Duration;
+
+use super::attach::Demand;
+use super::context::{Buffers, Context};
+use super::intake::Step;
+use super::{End, Phase, Rest, Session};
+use crate::error::Report;
+use crate::protocol::error_fields::{ErrorFields, ErrorView, Severity};
+use crate::protocol::frame::{self, FrameError, Frontend, Header, TransactionStatus};
+use crate::protocol::{sqlstate, to_client};
+use crate::router::{Decision, PinReason, Reason, Target};
+
+impl Session {
+    /// The server connection broke.
+    pub(super) fn on_server_lost(&mut self, error: std::io::Error) -> Result<(), End> {
+        let node = self.link.as_ref().map_or("?", |l| l.node.label.as_str());
+        let report = Report::new(
+            sqlstate::CONNECTION_FAILURE,
+            format!("the connection to node {node} was lost: {error}"),
+        );
+        self.lose_server(report)
+    }
+
+    /// Leaves a server connection that can't be used any more.
+    pub(super) fn lose_server(&mut self, report: Report) -> Result<(), End> {
+        let Some(link) = self.link.take() else { return Ok(()) };
+        self.identity.registration.client().nothing_to_cancel();
+        self.context.cluster.suspect(link.node.id);
+        tracing::debug!(client = %self.identity.address, node = %link.node.label, error = %report,
+            "server connection lost");
+        let in_transaction = self.transaction.status != TransactionStatus::Idle;
+        let ours = self.pinned.is_some() || self.identity.mode == super::PoolMode::Session;
+        if link.replayable && !in_transaction && !ours {
+            self.replay(link.node.id);
+            return Ok(());
+        }
+        if link.through > 0 {
+            // In the middle of a message there is no place for an error.
+            return Err(End::Left);
+        }
+        if ours {
+            return Err(End::Told(state_lost(&report)));
+        }
+        self.give_up_requests(report);
+        Ok(())
+    }
+
+    /// The parameters that the client wants were refused.
+    pub(super) fn setup_failed(&mut self, report: Report) -> Result<(), End> {
+        if self.link.take().is_some() {
+            self.identity.registration.client().nothing_to_cancel();
+            self.give_up_requests(report);
+        }
+        Ok(())
+    }
+
+    /// Tells the client of every request that will not be answered.
+    fn give_up_requests(&mut self, report: Report) {
+        let in_transaction = self.transaction.status != TransactionStatus::Idle;
+        let (owed, commits) = self.forget_requests();
+        let report = if commits { outcome_unknown(report) } else { report };
+        if owed == 0 && !self.batch_open {
+            if in_transaction {
+                self.broken = Some(rolled_back(&report));
+            }
+            return;
+        }
+        self.transaction.status = TransactionStatus::Idle;
+        self.transaction.wrote = false;
+        self.statements.transaction_ended();
+        let skip = self.batch_open;
+        let Some(buffers) = self.buffers.as_deref_mut() else { return };
+        for _ in 0..owed {
+            say(buffers, Severity::Error, &report);
+            to_client::ready_for_query(&mut buffers.client_out, TransactionStatus::Idle);
+        }
+        if skip {
+            if owed == 0 {
+                say(buffers, Severity::Error, &report);
+            }
+            self.phase = Phase::SkipToSync;
+            self.batch_open = false;
+        }
+        self.batch_bound = false;
+    }
+
+    /// Forgets what was asked of the server; how many ReadyForQuery are owed, and whether a
+    /// commit was among it.
+    fn forget_requests(&mut self) -> (usize, bool) {
+        let Some(buffers) = self.buffers.as_deref_mut() else { return (0, false) };
+        let commits = buffers.replies.commits();
+        let mut undone = Vec::new();
+        let owed = buffers.replies.abandon(|undo| undone.push(undo));
+        buffers.server_in.clear();
+        buffers.server_out.clear();
+        undone.into_iter().rev().for_each(|undo| self.undo(undo));
+        if let Rest::Server(left) = self.rest {
+            self.rest = Rest::Nowhere(left);
+        }
+        if self.phase == Phase::CopyIn {
+            self.phase = Phase::Normal;
+        }
+        (owed, commits)
+    }
+
+    /// Runs a read again that has shown nothing yet, on another node.
+    fn replay(&mut self, node: crate::cluster::NodeId) {
+        let (_, _) = self.forget_requests();
+        self.exclude = Some(node);
+        self.batch_open = false;
+        self.batch_bound = false;
+        self.phase = Phase::Normal;
+        self.plan.reset();
+        let Some(buffers) = self.buffers.as_deref_mut() else { return };
+        let mut again = std::mem::take(&mut buffers.replay);
+        again.extend_from_slice(&buffers.client_in);
+        buffers.client_in = again;
+    }
+
+    /// Refuses the batch at the front.
+    pub(super) fn refuse_batch(&mut self, report: &Report) -> Result<(), End> {
+        let Some(buffers) = self.buffers.as_deref() else { return Ok(()) };
+        match frame::peek_frontend(&buffers.client_in) {
+            Ok(Some((kind, header))) => {
+                self.refuse(kind, header, report);
+                Ok(())
+            }
+            Ok(None) => Ok(()),
+            Err(e) => Err(super::intake::malformed(&e)),
+        }
+    }
+
+    /// Refuses the message at the front, and in the extended protocol all up to Sync.
+    pub(super) fn refuse(&mut self, kind: Frontend, header: Header, report: &Report) -> Step {
+        self.plan.reset();
+        let status = self.transaction.status;
+        say(self.buffers(), Severity::Error, report);
+        match kind {
+            Frontend::Query | Frontend::FunctionCall => {
+                to_client::ready_for_query(&mut self.buffers().client_out, status);
+                self.discard(header);
+            }
+            Frontend::Parse
+            | Frontend::Bind
+            | Frontend::Describe
+            | Frontend::Execute
+            | Frontend::Close
+            | Frontend::Sync
+            | Frontend::Flush
+            | Frontend::CopyData
+            | Frontend::CopyDone
+            | Frontend::CopyFail
+            | Frontend::Password
+            | Frontend::Terminate => self.phase = Phase::SkipToSync,
+        }
+        Step::Again
+    }
+}
+
+/// Puts an error on its way to the client.
+pub(super) fn say(buffers: &mut Buffers, severity: Severity, report: &Report) {
+    to_client::error_response(&mut buffers.client_out, &ErrorFields::of_report(severity, report));
+}
+
+/// A statement whose end was not seen may change anything.
+pub(super) fn cannot_see_the_end(decision: &mut Decision) {
+    decision.target = Target::Primary;
+    decision.reason = Reason::TooLong;
+    decision.writes = true;
+    decision.local = None;
+    decision.pin = decision.pin.or(Some(PinReason::UnknownState));
+}
+
+pub(super) fn protocol_violation(error: &FrameError) -> Report {
+    Report::new(error.sqlstate(), error.to_string())
+}
+
+pub(super) fn server_violation(what: &str) -> Report {
+    Report::new(
+        sqlstate::PROTOCOL_VIOLATION,
+        format!("the server broke the protocol: {what}"),
+    )
+}
+
+/// The server ends the connection and says why; the client's own connection lives on.
+pub(super) fn server_said(view: &ErrorView<'_>, node: &str) -> Report {
+    Report::new(
+        view.sqlstate().unwrap_or(sqlstate::CONNECTION_FAILURE).to_owned(),
+        format!("{} (node {node})", view.message()),
+    )
+}
+
+pub(super) fn setup(view: &ErrorView<'_>) -> Report {
+    Report::new(
+        view.sqlstate().unwrap_or(sqlstate::INVALID_PARAMETER_VALUE).to_owned(),
+        format!("a parameter of this session could not be set: {}", view.message()),
+    )
+}
+
+/// Certain to have been rolled back: trying again is right.
+fn rolled_back(cause: &Report) -> Report {
+    Report::new(
+        sqlstate::SERIALIZATION_FAILURE,
+        "the transaction was rolled back because its server connection was lost",
+    )
+    .detail(cause.message.clone())
+    .hint("Run the transaction again.")
+}
+
+fn outcome_unknown(cause: Report) -> Report {
+    Report::new(
+        sqlstate::TRANSACTION_RESOLUTION_UNKNOWN,
+        "the server connection was lost while the statement ran; whether it was committed is unknown",
+    )
+    .detail(cause.message)
+    .hint("Look at the data before you run it again.")
+}
+
+fn state_lost(cause: &Report) -> Report {
+    Report::new(
+        sqlstate::ADMIN_SHUTDOWN,
+        "the session's state was lost with its server connection",
+    )
+    .detail(cause.message.clone())
+    .hint("Connect again.")
+}
+
+pub(super) fn cancelled() -> Report {
+    Report::new(
+        sqlstate::QUERY_CANCELED,
+        "canceling statement due to user request while it waited for a server connection",
+    )
+}
+
+pub(super) fn no_connection(context: &Context, demand: Demand, waited: Duration) -> Report {
+    let view = context.cluster.view();
+    if view.primary.is_none() {
+        let nodes: Vec<String> = view
+            .nodes
+            .iter()
+            .map(|n| {
+                let why = n.last_error.as_deref().unwrap_or("not in the role that is needed");
+                format!("{}: {why}", n.node.label)
+            })
+            .collect();
+        return Report::new(
+            sqlstate::CANNOT_CONNECT_NOW,
+            format!("no node could take the statement within {waited:?}"),
+        )
+        .detail(nodes.join("; "))
+        .hint("SHOW POOL_NODES tells the state of the nodes.");
+    }
+    let kind = match demand.target {
+        Target::Primary => "the primary",
+        Target::Replica => "a node for reads",
+    };
+    Report::new(
+        sqlstate::TOO_MANY_CONNECTIONS,
+        format!("no server connection to {kind} became free within {waited:?} (pool.query_wait_timeout)"),
+    )
+    .hint("Raise pool.size, shorten transactions, or raise pool.query_wait_timeout.")
+}
+
+pub(super) fn shutting_down() -> Report {
+    Report::new(sqlstate::ADMIN_SHUTDOWN, "terminating connection: pgconvoy is shutting down")
+        .hint("Connect again.")
+}
+
+pub(super) fn client_idle() -> Report {
+    Report::new(
+        sqlstate::IDLE_SESSION_TIMEOUT,
+        "terminating connection: idle for longer than limits.client_idle_timeout",
+    )
+}
+
+pub(super) fn idle_in_transaction() -> Report {
+    Report::new(
+        sqlstate::IDLE_IN_TRANSACTION_TIMEOUT,
+        "terminating connection: idle in a transaction for longer than \
+         limits.idle_in_transaction_timeout",
+    )
+}
+
+pub(super) fn query_timeout() -> Report {
+    Report::new(
+        sqlstate::QUERY_CANCELED,
+        "terminating connection: a statement ran for longer than limits.query_timeout",
+    )
+}

@@ -1,0 +1,214 @@
+//! What needs no server: `SHOW POOL_NODES` and its siblings in both protocols, and DEALLOCATE of
+//! statements that only have a name here.
+
+use bytes::BytesMut;
+
+use super::Session;
+use super::replies::Reply;
+use super::statements::Undo;
+use crate::protocol::frame::{HEADER, Header};
+use crate::protocol::to_client::{self, Column};
+use crate::protocol::messages;
+use crate::router::LocalCommand;
+use crate::status::Table;
+
+impl Session {
+    /// The rows and the command tag, with the row description before them in the simple protocol.
+    pub(super) fn local_rows(&self, command: LocalCommand, simple: bool) -> Vec<u8> {
+        let table = self.context.console.answer(command, self.read_node);
+        let mut out = BytesMut::with_capacity(1024);
+        let formats = if simple { &[][..] } else { &self.local_formats[..] };
+        if simple {
+            describe(&mut out, &table, &[]);
+        }
+        for row in &table.rows {
+            let fields: Vec<Option<Vec<u8>>> = row
+                .iter()
+                .zip(table.columns)
+                .enumerate()
+                .map(|(i, (field, column))| {
+                    let text = field.as_deref()?;
+                    if is_binary(formats, i) {
+                        column.kind.binary(text)
+                    } else {
+                        Some(text.as_bytes().to_vec())
+                    }
+                })
+                .collect();
+            to_client::data_row(&mut out, &fields);
+        }
+        // As a SHOW of the server's own.
+        to_client::command_complete(&mut out, "SHOW");
+        out.to_vec()
+    }
+
+    /// Notes in which formats the rows are wanted (PostgreSQL docs, 55.7, Bind).
+    pub(super) fn note_formats(&mut self, after_names: &[u8]) {
+        self.local_formats = result_formats(after_names).unwrap_or_default();
+    }
+
+    /// ParameterDescription (for a statement) and RowDescription.
+    pub(super) fn describe_local(&mut self, command: LocalCommand, target: messages::Target) {
+        let table = self.context.console.answer(command, self.read_node);
+        let mut bytes = BytesMut::with_capacity(512);
+        let formats = match target {
+            messages::Target::Statement => {
+                to_client::parameter_description(&mut bytes, &[]);
+                Vec::new()
+            }
+            messages::Target::Portal => self.local_formats.clone(),
+        };
+        describe(&mut bytes, &table, &formats);
+        let reply = Reply::Local { bytes: bytes.to_vec().into(), undo: Undo::Nothing };
+        self.buffers().replies.push(reply);
+    }
+
+    /// DEALLOCATE as a Query: true when it was answered here.
+    pub(super) fn deallocate(&mut self, header: Header) -> bool {
+        let Some(buffers) = self.buffers.as_deref() else { return false };
+        let Ok(text) = messages::query(&buffers.client_in[HEADER..header.len]) else { return false };
+        let text = text.to_vec();
+        self.deallocate_text(&text, true)
+    }
+
+    /// DEALLOCATE of a statement of the extended protocol, whose name on servers is another: its
+    /// end is only noted here. True when it was answered.
+    pub(super) fn deallocate_text(&mut self, text: &[u8], simple: bool) -> bool {
+        let Some(name) = deallocated(text) else { return false };
+        let tag = match name {
+            Deallocated::All => {
+                self.statements.clear();
+                // What SQL-level PREPARE has made is on the session's own connection.
+                if self.pinned.is_some() {
+                    return false;
+                }
+                "DEALLOCATE ALL"
+            }
+            Deallocated::Name(name) => {
+                if self.statements.get(name.as_bytes()).is_none() {
+                    return false;
+                }
+                self.statements.set(name.as_bytes(), None);
+                "DEALLOCATE"
+            }
+        };
+        let mut bytes = BytesMut::with_capacity(32);
+        to_client::command_complete(&mut bytes, tag);
+        let bytes = bytes.to_vec().into();
+        self.buffers().replies.push(if simple {
+            Reply::LocalReady { bytes }
+        } else {
+            Reply::Local { bytes, undo: Undo::Nothing }
+        });
+        true
+    }
+}
+
+fn describe(out: &mut BytesMut, table: &Table, formats: &[i16]) {
+    let columns: Vec<Column<'_>> = table
+        .columns
+        .iter()
+        .enumerate()
+        .map(|(i, c)| Column {
+            name: c.name,
+            type_oid: c.kind.type_oid(),
+            type_size: c.kind.type_size(),
+            format: i16::from(is_binary(formats, i)),
+        })
+        .collect();
+    to_client::row_description(out, &columns);
+}
+
+/// One format code holds for all columns, none means text.
+fn is_binary(formats: &[i16], column: usize) -> bool {
+    match formats {
+        [] => false,
+        [all] => *all == 1,
+        each => each.get(column) == Some(&1),
+    }
+}
+
+/// The result format codes of a Bind, from after its names.
+fn result_formats(mut rest: &[u8]) -> Option<Vec<i16>> {
+    let formats = take_count(&mut rest)?;
+    rest = rest.get(formats * 2..)?;
+    for _ in 0..take_count(&mut rest)? {
+        let (length, after) = rest.split_first_chunk::<4>()?;
+        let length = usize::try_from(i32::from_be_bytes(*length)).unwrap_or(0);
+        rest = after.get(length..)?;
+    }
+    let count = take_count(&mut rest)?;
+    let (codes, _) = rest.as_chunks::<2>();
+    Some(codes.iter().take(count).map(|c| i16::from_be_bytes(*c)).collect())
+}
+
+fn take_count(rest: &mut &[u8]) -> Option<usize> {
+    let (count, after) = rest.split_first_chunk::<2>()?;
+    *rest = after;
+    Some(usize::from(u16::from_be_bytes(*count)))
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Deallocated {
+    All,
+    Name(String),
+}
+
+/// What a plain `DEALLOCATE [PREPARE] name | ALL` names; `None` for anything less plain, which the
+/// server may judge.
+fn deallocated(text: &[u8]) -> Option<Deallocated> {
+    let text = std::str::from_utf8(text).ok()?.trim().trim_end_matches(';').trim_end();
+    let (keyword, mut rest) = split_word(text);
+    if !keyword.eq_ignore_ascii_case("DEALLOCATE") {
+        return None;
+    }
+    let (prepare, after) = split_word(rest);
+    if prepare.eq_ignore_ascii_case("PREPARE") && !after.is_empty() {
+        rest = after;
+    }
+    if let Some(quoted) = rest.strip_prefix('"').and_then(|r| r.strip_suffix('"')) {
+        let plain = quoted.replace("\"\"", "");
+        return (!plain.contains('"') && !quoted.is_empty())
+            .then(|| Deallocated::Name(quoted.replace("\"\"", "\"")));
+    }
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '$' || !c.is_ascii();
+    if rest.is_empty() || !rest.chars().all(word) {
+        return None;
+    }
+    if rest.eq_ignore_ascii_case("ALL") {
+        return Some(Deallocated::All);
+    }
+    Some(Deallocated::Name(rest.to_ascii_lowercase()))
+}
+
+fn split_word(text: &str) -> (&str, &str) {
+    match text.split_once(char::is_whitespace) {
+        Some((word, rest)) => (word, rest.trim_start()),
+        None => (text, ""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_deallocate_is_understood_and_nothing_else() {
+        let name = |s: &str| Some(Deallocated::Name(s.to_owned()));
+        assert_eq!(deallocated(b"DEALLOCATE _pg3_0"), name("_pg3_0"));
+        assert_eq!(deallocated(b" deallocate PREPARE \"My \"\"x\";"), name("My \"x"));
+        assert_eq!(deallocated(b"DEALLOCATE Foo"), name("foo"));
+        assert_eq!(deallocated(b"DEALLOCATE ALL"), Some(Deallocated::All));
+        assert_eq!(deallocated(b"DEALLOCATE PREPARE ALL;"), Some(Deallocated::All));
+        for odd in ["DEALLOCATE", "DEALLOCATE a; SELECT 1", "DEALLOCATE \"a\"; SELECT \"b\"", "X a"] {
+            assert_eq!(deallocated(odd.as_bytes()), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn result_formats_are_read_past_the_parameters() {
+        let bind = [0, 1, 0, 1, 0, 2, 0, 0, 0, 3, 1, 2, 3, 255, 255, 255, 255, 0, 2, 0, 1, 0, 0];
+        assert_eq!(result_formats(&bind), Some(vec![1, 0]));
+        assert_eq!(result_formats(&bind[..9]), None);
+    }
+}

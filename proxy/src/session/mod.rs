@@ -1,0 +1,237 @@
+//! One client's session, from its first statement to its last.
+//!
+//! [`Session::run`] is the loop: wait for an event, take it in, go on with the client's messages
+//! for as long as nothing more is needed. `intake` understands the client, `attach` finds a server
+//! connection, `relay` understands the server, `replies` knows what is owed, `close` leaves
+//! nothing behind. It must not know how a client logs in nor how a node is found healthy.
+
+mod attach;
+mod close;
+mod context;
+mod failure;
+mod intake;
+mod io;
+mod local;
+mod relay;
+mod replies;
+mod statements;
+mod translate;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use self::attach::{Demand, Link};
+use self::context::Buffers;
+pub use self::context::{Admitted, Console, Context, PoolMode, Tuning};
+use self::io::Event;
+use self::statements::{ClientStatements, Space};
+use crate::backend::parameters::ParameterSet;
+use crate::clock;
+use crate::cluster::NodeId;
+use crate::error::Report;
+use crate::net::Stream;
+use crate::pool::pools::TenantPools;
+use crate::protocol::frame::TransactionStatus;
+use crate::registry::{Activity, Registration, Signal};
+use crate::router::{PinReason, Quoting};
+
+/// A session's fixed part, from its login.
+#[derive(Debug)]
+pub struct Identity {
+    /// The client in the registry.
+    pub registration: Registration,
+    /// Counts the client while it lives.
+    pub admitted: Admitted,
+    /// Where it comes from.
+    pub address: SocketAddr,
+    /// Its pools.
+    pub pools: Arc<TenantPools>,
+    /// When it gives connections back.
+    pub mode: PoolMode,
+    /// What it asked for at startup.
+    pub parameters: Arc<ParameterSet>,
+    /// Whether its text can be read by the router.
+    pub quoting: Quoting,
+}
+
+/// Where in the client's messages a session is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// At the beginning of a message that may be anything.
+    Normal,
+    /// The server takes COPY data.
+    CopyIn,
+    /// After an error in the extended protocol, until the client's Sync.
+    SkipToSync,
+}
+
+/// Where the rest of a message goes that is longer than what has come of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rest {
+    /// There is none.
+    None,
+    /// To the server.
+    Server(usize),
+    /// Nowhere.
+    Nowhere(usize),
+}
+
+/// The transaction as the client knows it.
+#[derive(Clone, Copy, Debug)]
+struct Transaction {
+    /// Of the last ReadyForQuery.
+    status: TransactionStatus,
+    /// Whether a statement in it may have written.
+    wrote: bool,
+}
+
+/// Why a session ends.
+#[derive(Debug)]
+enum End {
+    /// The client said goodbye or is gone.
+    Left,
+    /// With these last words.
+    Told(Report),
+}
+
+/// What going on with the client's messages needs.
+enum Need {
+    /// More events.
+    Event,
+    /// A server connection.
+    Server(Demand),
+}
+
+/// One client's session.
+pub struct Session {
+    context: Arc<Context>,
+    identity: Identity,
+    client: Stream,
+    space: Arc<Space>,
+    statements: ClientStatements,
+    link: Option<Link>,
+    buffers: Option<Box<Buffers>>,
+    transaction: Transaction,
+    phase: Phase,
+    rest: Rest,
+    plan: intake::Plan,
+    /// Messages of the extended protocol were sent since the last Sync.
+    batch_open: bool,
+    /// A portal was bound since the last Sync.
+    batch_bound: bool,
+    pinned: Option<PinReason>,
+    /// When this session last wrote ([`clock::now`]).
+    wrote_at: u64,
+    /// The node that answered the last read.
+    read_node: Option<NodeId>,
+    /// Result formats of the last Bind of a command that is answered here.
+    local_formats: Vec<i16>,
+    /// The node that just failed a read of this session.
+    exclude: Option<NodeId>,
+    /// The server connection broke in a transaction; the client is told at its next statement.
+    broken: Option<Report>,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session")
+            .field("client", &self.identity.address)
+            .field("transaction", &self.transaction)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    /// A session whose client has been told that it is ready.
+    #[must_use]
+    pub fn new(context: Arc<Context>, identity: Identity, client: Stream) -> Self {
+        let space = context.space(&identity.parameters);
+        Self {
+            context,
+            identity,
+            client,
+            space,
+            statements: ClientStatements::default(),
+            link: None,
+            buffers: None,
+            transaction: Transaction { status: TransactionStatus::Idle, wrote: false },
+            phase: Phase::Normal,
+            rest: Rest::None,
+            plan: intake::Plan::default(),
+            batch_open: false,
+            batch_bound: false,
+            pinned: None,
+            wrote_at: clock::NEVER,
+            read_node: None,
+            local_formats: Vec::new(),
+            exclude: None,
+            broken: None,
+        }
+    }
+
+    /// Serves the client until it leaves or must go.
+    pub async fn run(mut self) {
+        let end = self.serve().await;
+        self.close(end).await;
+    }
+
+    async fn serve(&mut self) -> End {
+        loop {
+            let step = match self.event().await {
+                Event::Client | Event::Room => Ok(()),
+                Event::Server => self.on_server_bytes(),
+                Event::ServerLost(reason) => self.on_server_lost(reason),
+                Event::ClientLost => return End::Left,
+                Event::Signal(signal) => match self.on_signal(signal) {
+                    Some(end) => return end,
+                    None => Ok(()),
+                },
+            };
+            if let Err(end) = step {
+                return end;
+            }
+            if let Err(end) = self.go_on().await {
+                return end;
+            }
+        }
+    }
+
+    /// Goes on with the client's messages until an event is needed.
+    async fn go_on(&mut self) -> Result<(), End> {
+        while let Need::Server(demand) = self.advance()? {
+            if let Err(first) = self.attach_at_once(&demand) {
+                // Boxed: waiting is rare, and an idle session must stay small.
+                Box::pin(self.attach_in_line(demand, first)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn on_signal(&mut self, signal: Signal) -> Option<End> {
+        let report = match signal {
+            Signal::None => return None,
+            Signal::Drain if self.is_busy() => return None,
+            Signal::Drain | Signal::Shutdown => failure::shutting_down(),
+            Signal::ClientIdle => failure::client_idle(),
+            Signal::IdleInTransaction => failure::idle_in_transaction(),
+            Signal::QueryTimeout => failure::query_timeout(),
+        };
+        Some(End::Told(report))
+    }
+
+    /// Whether the client is in the middle of something that a drain waits for.
+    fn is_busy(&self) -> bool {
+        self.transaction.status != TransactionStatus::Idle
+            || self.batch_open
+            || self.buffers.as_ref().is_some_and(|b| !b.is_empty())
+    }
+
+    fn note_activity(&self, activity: Activity, now: u64) {
+        self.identity.registration.client().set_activity(activity, now);
+    }
+
+    /// Buffers, taken from the worker's when there were none.
+    fn buffers(&mut self) -> &mut Buffers {
+        self.buffers.get_or_insert_with(|| self.context.take_buffers())
+    }
+}

@@ -1,0 +1,375 @@
+//! Understanding the server: its messages go to the client as they came, in spans, except for
+//! those that answer something the client did not ask.
+//!
+//! Only headers are read of rows; bodies only where a decision needs them.
+
+use bytes::Buf;
+
+use super::context::Buffers;
+use super::replies::{Reply, Run, Verdict};
+use super::statements::Undo;
+use super::{End, Phase, Session, failure};
+use crate::clock;
+use crate::error::Report;
+use crate::metrics::Severity;
+use crate::protocol::error_fields::ErrorView;
+use crate::protocol::frame::{self, Backend, HEADER, Header, TransactionStatus};
+use crate::protocol::{messages, to_client};
+use crate::registry::Activity;
+
+/// What one message asks for beyond passing it on.
+enum After {
+    /// Nothing.
+    Nothing,
+    /// The message is not for the client.
+    Hidden,
+    /// ReadyForQuery.
+    Ready { status: TransactionStatus, hidden: bool },
+    /// An error in the extended protocol or a query.
+    Failed,
+    /// The server is about to close the connection, or does what makes no sense.
+    Lost(Report),
+    /// The client's parameters could not be set.
+    SetupFailed(Report),
+}
+
+impl Session {
+    /// Takes in what the server has sent.
+    pub(super) fn on_server_bytes(&mut self) -> Result<(), End> {
+        if self.relay_whole_span() {
+            return Ok(());
+        }
+        loop {
+            let Some(buffers) = self.buffers.as_deref() else { return Ok(()) };
+            let next = match frame::peek_backend(&buffers.server_in) {
+                Ok(next) => next,
+                Err(e) => return self.lose_server(failure::server_violation(&e.to_string())),
+            };
+            let Some((kind, header)) = next else { break };
+            if buffers.server_in.len() < header.len && !streams(kind) {
+                break;
+            }
+            self.show(kind, header);
+            match self.on_message(kind, header) {
+                After::Nothing => self.pass_on(header),
+                After::Hidden => self.drop_message(header),
+                After::Ready { status, hidden } => {
+                    if hidden { self.drop_message(header) } else { self.pass_on(header) }
+                    self.on_ready(status);
+                }
+                After::Failed => {
+                    self.pass_on(header);
+                    self.on_failed();
+                }
+                After::Lost(report) => return self.lose_server(report),
+                After::SetupFailed(report) => return self.setup_failed(report),
+            }
+            self.answer_locals();
+            if self.link.is_none() || self.through() > 0 {
+                break;
+            }
+        }
+        self.release_if_done();
+        Ok(())
+    }
+
+    /// The server answers: from now on the client sees it, and our own answers that come first.
+    /// Not yet when it only says that it goes, or answers what the client did not ask.
+    fn show(&mut self, kind: Backend, header: Header) {
+        let (Some(link), Some(buffers)) = (&mut self.link, self.buffers.as_deref_mut()) else {
+            return;
+        };
+        if link.replayable {
+            let body = &buffers.server_in[HEADER.min(header.len)..];
+            let goes = kind == Backend::ErrorResponse && is_fatal(&ErrorView::new(body));
+            if goes || matches!(buffers.replies.front(), Some(Reply::Setup)) {
+                return;
+            }
+            link.replayable = false;
+        }
+        self.answer_locals();
+    }
+
+    /// Bytes of a message already begun that are still to be passed on.
+    fn through(&self) -> usize {
+        self.link.as_ref().map_or(0, |l| l.through)
+    }
+
+    /// Passes on the rest of a long message, and all rows that follow it. True when that was all.
+    fn relay_whole_span(&mut self) -> bool {
+        let (Some(link), Some(buffers)) = (&mut self.link, self.buffers.as_deref_mut()) else {
+            return true;
+        };
+        let n = link.through.min(buffers.server_in.len());
+        if n > 0 {
+            link.through -= n;
+            move_front(buffers, n);
+        }
+        buffers.server_in.is_empty()
+    }
+
+    /// Passes a message on, and the rows right after it with it.
+    fn pass_on(&mut self, header: Header) {
+        let (Some(link), Some(buffers)) = (&mut self.link, self.buffers.as_deref_mut()) else {
+            return;
+        };
+        let mut end = header.len;
+        if buffers.replies.rows_are_relayed() {
+            end = rows_end(&buffers.server_in, end);
+        }
+        let there = end.min(buffers.server_in.len());
+        link.through = end - there;
+        move_front(buffers, there);
+    }
+
+    fn drop_message(&mut self, header: Header) {
+        if let Some(buffers) = self.buffers.as_deref_mut() {
+            buffers.server_in.advance(header.len.min(buffers.server_in.len()));
+        }
+    }
+
+    fn on_message(&mut self, kind: Backend, header: Header) -> After {
+        let (Some(link), Some(buffers)) = (&mut self.link, self.buffers.as_deref_mut()) else {
+            return After::Hidden;
+        };
+        let body = &buffers.server_in[HEADER.min(header.len)..header.len.min(buffers.server_in.len())];
+        match kind {
+            Backend::NoticeResponse | Backend::NotificationResponse => return After::Nothing,
+            Backend::ParameterStatus => {
+                let Ok((name, value)) = messages::parameter_status(body) else {
+                    return After::Lost(failure::server_violation("malformed ParameterStatus"));
+                };
+                link.checkout.note_parameter(name, value);
+                // What a node is (`in_hot_standby`) is no matter of the client, who talks to all.
+                let hidden = name == b"in_hot_standby" || !buffers.replies.rows_are_relayed()
+                    && matches!(buffers.replies.front(), Some(Reply::Setup));
+                return if hidden { After::Hidden } else { After::Nothing };
+            }
+            Backend::ErrorResponse => {
+                let view = ErrorView::new(body);
+                let code = view.get(b'C').unwrap_or_default();
+                self.context.metrics.error(code);
+                link.node.metrics.error(severity(&view));
+                if is_fatal(&view) {
+                    return After::Lost(failure::server_said(&view, &link.node.label));
+                }
+            }
+            Backend::CommandComplete => note_tag(body, &mut link.checkout),
+            Backend::CopyInResponse => {
+                buffers.replies.copy_in_began();
+                self.phase = Phase::CopyIn;
+            }
+            Backend::CopyBothResponse => {
+                return After::Lost(failure::server_violation("replication was not asked for"));
+            }
+            Backend::Authentication | Backend::BackendKeyData | Backend::NegotiateProtocolVersion => {
+                return After::Lost(failure::server_violation("a login message after the login"));
+            }
+            Backend::BindComplete | Backend::CloseComplete | Backend::CopyOutResponse
+            | Backend::CopyData | Backend::CopyDone | Backend::DataRow
+            | Backend::EmptyQueryResponse | Backend::FunctionCallResponse | Backend::NoData
+            | Backend::ParameterDescription | Backend::ParseComplete | Backend::PortalSuspended
+            | Backend::ReadyForQuery | Backend::RowDescription => {}
+        }
+        verdict(buffers, kind, header)
+    }
+
+    fn on_failed(&mut self) {
+        let Some(buffers) = self.buffers.as_deref_mut() else { return };
+        if matches!(buffers.replies.front(), Some(Reply::Query(_) | Reply::Function)) {
+            self.phase = Phase::Normal;
+            return;
+        }
+        let mut undone = Vec::new();
+        let skip = buffers.replies.fail(|undo| undone.push(undo));
+        undone.into_iter().rev().for_each(|undo| self.undo(undo));
+        self.phase = if skip { Phase::SkipToSync } else { Phase::Normal };
+    }
+
+    /// ReadyForQuery has come.
+    fn on_ready(&mut self, status: TransactionStatus) {
+        self.transaction.status = status;
+        let now = clock::now();
+        if let Some(link) = &mut self.link {
+            if link.started != clock::NEVER {
+                link.node.metrics.query_seconds.observe(micros_to_seconds(now - link.started));
+            }
+            link.started = clock::NEVER;
+        }
+        self.exclude = None;
+        if status == TransactionStatus::Idle {
+            if std::mem::take(&mut self.transaction.wrote) {
+                self.wrote_at = now;
+            }
+            self.statements.transaction_ended();
+            self.note_activity(Activity::Idle, now);
+        } else {
+            self.note_activity(Activity::IdleInTransaction, now);
+        }
+        if self.phase == Phase::CopyIn {
+            self.phase = Phase::Normal;
+        }
+    }
+
+    /// Gives the server connection back when nothing of this session is left on it.
+    pub(super) fn release_if_done(&mut self) {
+        let (Some(link), Some(buffers)) = (&self.link, self.buffers.as_deref_mut()) else { return };
+        let owed = !buffers.replies.is_empty() || link.through > 0;
+        let unsent = !buffers.server_out.is_empty() || matches!(self.rest, super::Rest::Server(_));
+        if owed || unsent || self.is_held() {
+            return;
+        }
+        let unread = self.buffers.as_ref().is_some_and(|b| !b.server_in.is_empty());
+        let Some(link) = self.link.take() else { return };
+        self.identity.registration.client().nothing_to_cancel();
+        if unread {
+            // Part of something that was not asked for: nobody knows what.
+            if let Some(buffers) = self.buffers.as_deref_mut() {
+                buffers.server_in.clear();
+            }
+            drop(link);
+            return;
+        }
+        link.checkout.release(clock::now());
+    }
+
+    /// Gives answers of our own whose turn has come.
+    pub(super) fn answer_locals(&mut self) {
+        let status = self.transaction.status;
+        let Some(buffers) = self.buffers.as_deref_mut() else { return };
+        // While a read can still be run again elsewhere, nothing of it is shown.
+        let hold = self.link.as_ref().is_some_and(|l| l.replayable) && !buffers.replies.only_local();
+        if hold {
+            return;
+        }
+        while let Some(reply) = buffers.replies.pop_local() {
+            match reply {
+                Reply::Local { bytes, .. } => buffers.client_out.extend_from_slice(&bytes),
+                Reply::LocalReady { bytes } => {
+                    buffers.client_out.extend_from_slice(&bytes);
+                    to_client::ready_for_query(&mut buffers.client_out, status);
+                }
+                Reply::Parse { .. } | Reply::Bind | Reply::Describe | Reply::Execute(_)
+                | Reply::Close { .. } | Reply::Sync { .. } | Reply::Query(_) | Reply::Function
+                | Reply::Setup => {}
+            }
+        }
+    }
+
+    /// Takes back what turned out not to have happened.
+    pub(super) fn undo(&mut self, undo: Undo) {
+        let prepared = self.link.as_mut().map(|l| &mut l.checkout.prepared);
+        match undo {
+            Undo::Nothing => {}
+            Undo::NotPrepared(id) => {
+                if let Some(prepared) = prepared {
+                    prepared.remove(id);
+                }
+            }
+            Undo::StillPrepared(id) => {
+                if let Some(prepared) = prepared {
+                    prepared.insert(id);
+                }
+            }
+            Undo::Unnamed(sent) => {
+                if let (Some(prepared), Some(id)) = (prepared, sent) {
+                    prepared.remove(id);
+                }
+                self.statements.set(b"", None);
+            }
+            Undo::Rename(rename) => {
+                if let (Some(prepared), Some(id)) = (prepared, rename.sent) {
+                    prepared.remove(id);
+                }
+                self.statements.set(&rename.name, rename.before);
+            }
+        }
+    }
+}
+
+fn severity(view: &ErrorView<'_>) -> Severity {
+    Severity::from_field(view.get(b'V').or_else(|| view.get(b'S')).unwrap_or_default())
+}
+
+/// Whether the server ends the connection with it.
+fn is_fatal(view: &ErrorView<'_>) -> bool {
+    severity(view) != Severity::Error
+}
+
+/// Whether a message is passed on as it comes, however long it is.
+fn streams(kind: Backend) -> bool {
+    match kind {
+        Backend::DataRow | Backend::CopyData | Backend::RowDescription
+        | Backend::FunctionCallResponse | Backend::NotificationResponse
+        | Backend::NoticeResponse => true,
+        Backend::Authentication | Backend::BackendKeyData | Backend::BindComplete
+        | Backend::CloseComplete | Backend::CommandComplete | Backend::CopyInResponse
+        | Backend::CopyOutResponse | Backend::CopyBothResponse | Backend::CopyDone
+        | Backend::EmptyQueryResponse | Backend::ErrorResponse
+        | Backend::NegotiateProtocolVersion | Backend::NoData | Backend::ParameterDescription
+        | Backend::ParameterStatus | Backend::ParseComplete | Backend::PortalSuspended
+        | Backend::ReadyForQuery => false,
+    }
+}
+
+/// Where the rows end that begin at `at`; past the end of `buf` when the last is not whole.
+fn rows_end(buf: &[u8], mut at: usize) -> usize {
+    while let Some(&[tag @ (b'D' | b'd'), a, b, c, d]) = buf.get(at..).and_then(<[u8]>::first_chunk) {
+        let Ok(length) = usize::try_from(i32::from_be_bytes([a, b, c, d])) else { break };
+        if length < 4 || (tag == b'D' && length < 6) {
+            // Left for the framing to refuse.
+            break;
+        }
+        at += 1 + length;
+    }
+    at
+}
+
+/// Moves bytes from the server's side to the client's; without copying when that is all there is.
+fn move_front(buffers: &mut Buffers, n: usize) {
+    if buffers.client_out.is_empty() && n == buffers.server_in.len() {
+        std::mem::swap(&mut buffers.client_out, &mut buffers.server_in);
+    } else {
+        buffers.client_out.extend_from_slice(&buffers.server_in[..n]);
+        buffers.server_in.advance(n);
+    }
+}
+
+fn verdict(buffers: &mut Buffers, kind: Backend, header: Header) -> After {
+    match buffers.replies.on(kind) {
+        Verdict::Relay => After::Nothing,
+        Verdict::RelayDone(Run { .. }) => After::Nothing,
+        Verdict::Hide => After::Hidden,
+        verdict @ (Verdict::RelayReady | Verdict::HideReady) => {
+            match messages::ready_for_query(&buffers.server_in[HEADER..header.len]) {
+                Ok(status) => After::Ready { status, hidden: verdict == Verdict::HideReady },
+                Err(e) => After::Lost(failure::server_violation(&e.to_string())),
+            }
+        }
+        Verdict::RelayError => After::Failed,
+        Verdict::SetupFailed => {
+            let view = ErrorView::new(&buffers.server_in[HEADER..header.len]);
+            After::SetupFailed(failure::setup(&view))
+        }
+        Verdict::Violation => {
+            After::Lost(failure::server_violation(&format!("{kind:?} was not asked for")))
+        }
+    }
+}
+
+/// DISCARD ALL and DEALLOCATE ALL take our prepared statements with them.
+fn note_tag(body: &[u8], connection: &mut crate::backend::connection::Connection) {
+    match body {
+        b"DISCARD ALL\0" => {
+            connection.prepared.clear();
+            connection.parameters = std::sync::Arc::default();
+        }
+        b"DEALLOCATE ALL\0" => connection.prepared.clear(),
+        _ => {}
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "microseconds of a query fit 52 bits")]
+fn micros_to_seconds(micros: u64) -> f64 {
+    micros as f64 / 1e6
+}

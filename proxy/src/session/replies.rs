@@ -1,0 +1,302 @@
+//! What the server still owes, in order. PURE: message types in, verdicts out.
+//!
+//! Every message sent to the server that has an answer leaves an entry here; answers that pgconvoy
+//! gives itself stand in the same queue, so that they keep their place. It must not know any
+//! socket, buffer or statement text.
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+
+use crate::protocol::frame::Backend;
+use crate::router::Command;
+
+/// A statement that runs: what to count and remember when it is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Run {
+    /// Its kind.
+    pub(crate) command: Command,
+    /// Whether it may have written.
+    pub(crate) writes: bool,
+    /// Whether it ends a transaction: its outcome is unknown when the connection breaks.
+    pub(crate) commits: bool,
+}
+
+/// What to take back when a Parse or Close turns out not to have happened. `U` is the session's
+/// own note of it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Reply<U> {
+    /// ParseComplete; hidden when the client did not ask for it.
+    Parse { visible: bool, undo: U },
+    /// BindComplete.
+    Bind,
+    /// ParameterDescription (for statements), then RowDescription or NoData.
+    Describe,
+    /// Rows, then CommandComplete, EmptyQueryResponse or PortalSuspended.
+    Execute(Run),
+    /// CloseComplete; hidden when the client did not ask for it.
+    Close { visible: bool, undo: U },
+    /// ReadyForQuery; hidden when the client did not ask for it.
+    Sync { visible: bool },
+    /// Everything up to ReadyForQuery.
+    Query(Run),
+    /// FunctionCallResponse and ReadyForQuery.
+    Function,
+    /// Everything up to ReadyForQuery, for our own purposes.
+    Setup,
+    /// An answer of our own: these bytes.
+    Local { bytes: Cow<'static, [u8]>, undo: U },
+    /// An answer of our own, with the ReadyForQuery of that moment after it.
+    LocalReady { bytes: Cow<'static, [u8]> },
+}
+
+/// What to do with a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Pass it on.
+    Relay,
+    /// Keep it from the client.
+    Hide,
+    /// Pass it on; the statement is done.
+    RelayDone(Run),
+    /// ReadyForQuery for the client.
+    RelayReady,
+    /// ReadyForQuery for us.
+    HideReady,
+    /// An error: pass it on; what was dropped is undone by the caller of [`Replies::fail`].
+    RelayError,
+    /// An error of a request of our own.
+    SetupFailed,
+    /// Nothing was asked and this is no message that comes unasked.
+    Violation,
+}
+
+/// The queue.
+#[derive(Debug)]
+pub(crate) struct Replies<U> {
+    queue: VecDeque<Reply<U>>,
+}
+
+impl<U> Default for Replies<U> {
+    fn default() -> Self {
+        Self { queue: VecDeque::new() }
+    }
+}
+
+impl<U> Replies<U> {
+    /// Something was sent (or is to be answered locally in its turn).
+    pub(crate) fn push(&mut self, reply: Reply<U>) {
+        self.queue.push_back(reply);
+    }
+
+    /// Whether the server owes nothing and nothing waits for its turn.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Whether all that is left are answers of our own.
+    pub(crate) fn only_local(&self) -> bool {
+        self.queue.iter().all(|r| matches!(r, Reply::Local { .. } | Reply::LocalReady { .. }))
+    }
+
+    /// The next answer of our own, if it is its turn.
+    pub(crate) fn pop_local(&mut self) -> Option<Reply<U>> {
+        match self.queue.front()? {
+            Reply::Local { .. } | Reply::LocalReady { .. } => self.queue.pop_front(),
+            _ => None,
+        }
+    }
+
+    /// Whether any outstanding statement ends a transaction.
+    pub(crate) fn commits(&self) -> bool {
+        self.queue.iter().any(
+            |r| matches!(r, Reply::Query(run) | Reply::Execute(run) if run.commits),
+        )
+    }
+
+    /// What is owed next.
+    pub(crate) fn front(&self) -> Option<&Reply<U>> {
+        self.queue.front()
+    }
+
+    /// Whether rows at the front are the client's.
+    pub(crate) fn rows_are_relayed(&self) -> bool {
+        matches!(self.queue.front(), Some(Reply::Query(_) | Reply::Execute(_)))
+    }
+
+    /// Takes in one message of the server that answers something (not notices, notifications or
+    /// parameter changes, which come any time).
+    pub(crate) fn on(&mut self, message: Backend) -> Verdict {
+        match self.queue.front() {
+            Some(Reply::Setup) => self.on_setup(message),
+            Some(Reply::Query(run)) => {
+                let run = *run;
+                self.on_query(message, run)
+            }
+            Some(Reply::Function) => self.on_function(message),
+            Some(Reply::Execute(run)) => {
+                let run = *run;
+                self.on_execute(message, run)
+            }
+            Some(Reply::Parse { visible, .. }) => {
+                self.on_single(message, Backend::ParseComplete, *visible)
+            }
+            Some(Reply::Close { visible, .. }) => {
+                self.on_single(message, Backend::CloseComplete, *visible)
+            }
+            Some(Reply::Bind) => self.on_single(message, Backend::BindComplete, true),
+            Some(Reply::Describe) => self.on_describe(message),
+            Some(Reply::Sync { visible }) => {
+                let visible = *visible;
+                match message {
+                    Backend::ReadyForQuery => {
+                        self.queue.pop_front();
+                        if visible { Verdict::RelayReady } else { Verdict::HideReady }
+                    }
+                    // The commit of the implicit transaction may fail.
+                    Backend::ErrorResponse => Verdict::RelayError,
+                    _ => Verdict::Violation,
+                }
+            }
+            Some(Reply::Local { .. } | Reply::LocalReady { .. }) | None => Verdict::Violation,
+        }
+    }
+
+    /// After an error in the extended protocol the server skips to Sync: drops what it will not
+    /// answer, handing each entry to `undo`. True when the Sync was sent already and is hidden or
+    /// not there at all, that is, when the client's own messages must be skipped to *its* Sync.
+    pub(crate) fn fail(&mut self, mut undo: impl FnMut(U)) -> bool {
+        loop {
+            match self.queue.front() {
+                None => return true,
+                Some(Reply::Sync { visible }) => return !visible,
+                Some(Reply::Query(_) | Reply::Function | Reply::Setup | Reply::LocalReady { .. }) => {
+                    return false;
+                }
+                Some(_) => match self.queue.pop_front() {
+                    Some(
+                        Reply::Parse { undo: u, .. }
+                        | Reply::Close { undo: u, .. }
+                        | Reply::Local { undo: u, .. },
+                    ) => undo(u),
+                    _ => {}
+                },
+            }
+        }
+    }
+
+    /// The connection is lost: empties the queue, handing each undo out, and returns how many
+    /// ReadyForQuery the client still waits for.
+    pub(crate) fn abandon(&mut self, mut undo: impl FnMut(U)) -> usize {
+        let mut ready = 0;
+        for reply in self.queue.drain(..) {
+            match reply {
+                Reply::Parse { undo: u, .. }
+                | Reply::Close { undo: u, .. }
+                | Reply::Local { undo: u, .. } => undo(u),
+                Reply::Sync { visible } => ready += usize::from(visible),
+                Reply::Query(_) | Reply::Function | Reply::LocalReady { .. } => ready += 1,
+                Reply::Bind | Reply::Describe | Reply::Execute(_) | Reply::Setup => {}
+            }
+        }
+        ready
+    }
+
+    /// COPY FROM STDIN has begun: the server ignores each Sync until the data has ended
+    /// (PostgreSQL docs, 55.2.6), so none that was sent already will be answered.
+    pub(crate) fn copy_in_began(&mut self) {
+        if matches!(self.queue.front(), Some(Reply::Execute(_))) {
+            while matches!(self.queue.back(), Some(Reply::Sync { .. })) {
+                self.queue.pop_back();
+            }
+        }
+    }
+
+    fn on_setup(&mut self, message: Backend) -> Verdict {
+        match message {
+            Backend::ErrorResponse => Verdict::SetupFailed,
+            Backend::ReadyForQuery => {
+                self.queue.pop_front();
+                Verdict::HideReady
+            }
+            Backend::RowDescription | Backend::DataRow | Backend::CommandComplete => Verdict::Hide,
+            _ => Verdict::Violation,
+        }
+    }
+
+    fn on_query(&mut self, message: Backend, run: Run) -> Verdict {
+        match message {
+            Backend::ReadyForQuery => {
+                self.queue.pop_front();
+                Verdict::RelayReady
+            }
+            Backend::CommandComplete => Verdict::RelayDone(run),
+            Backend::ErrorResponse
+            | Backend::RowDescription
+            | Backend::DataRow
+            | Backend::EmptyQueryResponse
+            | Backend::CopyInResponse
+            | Backend::CopyOutResponse
+            | Backend::CopyBothResponse
+            | Backend::CopyData
+            | Backend::CopyDone => {
+                if message == Backend::ErrorResponse { Verdict::RelayError } else { Verdict::Relay }
+            }
+            _ => Verdict::Violation,
+        }
+    }
+
+    fn on_function(&mut self, message: Backend) -> Verdict {
+        match message {
+            Backend::ReadyForQuery => {
+                self.queue.pop_front();
+                Verdict::RelayReady
+            }
+            Backend::FunctionCallResponse => Verdict::Relay,
+            Backend::ErrorResponse => Verdict::RelayError,
+            _ => Verdict::Violation,
+        }
+    }
+
+    fn on_execute(&mut self, message: Backend, run: Run) -> Verdict {
+        match message {
+            Backend::CommandComplete | Backend::EmptyQueryResponse | Backend::PortalSuspended => {
+                self.queue.pop_front();
+                Verdict::RelayDone(run)
+            }
+            Backend::DataRow
+            | Backend::CopyInResponse
+            | Backend::CopyOutResponse
+            | Backend::CopyBothResponse
+            | Backend::CopyData
+            | Backend::CopyDone => Verdict::Relay,
+            Backend::ErrorResponse => Verdict::RelayError,
+            _ => Verdict::Violation,
+        }
+    }
+
+    fn on_describe(&mut self, message: Backend) -> Verdict {
+        match message {
+            Backend::ParameterDescription => Verdict::Relay,
+            Backend::RowDescription | Backend::NoData => {
+                self.queue.pop_front();
+                Verdict::Relay
+            }
+            Backend::ErrorResponse => Verdict::RelayError,
+            _ => Verdict::Violation,
+        }
+    }
+
+    fn on_single(&mut self, message: Backend, wanted: Backend, visible: bool) -> Verdict {
+        if message == wanted {
+            self.queue.pop_front();
+            if visible { Verdict::Relay } else { Verdict::Hide }
+        } else if message == Backend::ErrorResponse {
+            Verdict::RelayError
+        } else {
+            Verdict::Violation
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,89 @@
+use super::*;
+
+const READ: Run = Run { command: Command::Select, writes: false, commits: false };
+
+fn queue(replies: Vec<Reply<u8>>) -> Replies<u8> {
+    let mut q = Replies::default();
+    replies.into_iter().for_each(|r| q.push(r));
+    q
+}
+
+#[test]
+fn answers_are_matched_in_order_and_injected_ones_are_hidden() {
+    let mut q = queue(vec![
+        Reply::Parse { visible: false, undo: 1 },
+        Reply::Bind,
+        Reply::Describe,
+        Reply::Execute(READ),
+        Reply::Sync { visible: true },
+    ]);
+    assert_eq!(q.on(Backend::ParseComplete), Verdict::Hide);
+    assert_eq!(q.on(Backend::BindComplete), Verdict::Relay);
+    assert_eq!(q.on(Backend::RowDescription), Verdict::Relay);
+    assert_eq!(q.on(Backend::DataRow), Verdict::Relay);
+    assert_eq!(q.on(Backend::CommandComplete), Verdict::RelayDone(READ));
+    assert_eq!(q.on(Backend::ReadyForQuery), Verdict::RelayReady);
+    assert!(q.is_empty());
+}
+
+#[test]
+fn error_drops_all_up_to_sync_and_undoes_what_never_happened() {
+    let mut q = queue(vec![
+        Reply::Bind,
+        Reply::Parse { visible: true, undo: 1 },
+        Reply::Local { bytes: b"1".into(), undo: 2 },
+        Reply::Sync { visible: true },
+        Reply::Parse { visible: true, undo: 3 },
+    ]);
+    assert_eq!(q.on(Backend::ErrorResponse), Verdict::RelayError);
+    let mut undone = Vec::new();
+    assert!(!q.fail(|u| undone.push(u)), "the client's Sync was sent");
+    assert_eq!(undone, [1, 2]);
+    assert_eq!(q.on(Backend::ReadyForQuery), Verdict::RelayReady);
+    assert_eq!(q.on(Backend::ParseComplete), Verdict::Relay);
+}
+
+#[test]
+fn error_before_the_clients_sync_makes_its_messages_skipped() {
+    let mut q = queue(vec![Reply::Parse { visible: true, undo: 1 }]);
+    assert_eq!(q.on(Backend::ErrorResponse), Verdict::RelayError);
+    assert!(q.fail(|_| ()));
+    let mut q =
+        queue(vec![Reply::Parse { visible: true, undo: 1 }, Reply::Sync { visible: false }]);
+    assert_eq!(q.on(Backend::ErrorResponse), Verdict::RelayError);
+    assert!(q.fail(|_| ()));
+    assert_eq!(q.on(Backend::ReadyForQuery), Verdict::HideReady);
+}
+
+#[test]
+fn what_was_not_asked_for_is_a_violation() {
+    assert_eq!(queue(vec![]).on(Backend::DataRow), Verdict::Violation);
+    assert_eq!(queue(vec![Reply::Bind]).on(Backend::DataRow), Verdict::Violation);
+    assert_eq!(queue(vec![Reply::Query(READ)]).on(Backend::BindComplete), Verdict::Violation);
+}
+
+#[test]
+fn syncs_sent_before_copy_data_are_never_answered() {
+    let mut q = queue(vec![Reply::Execute(READ), Reply::Sync { visible: true }]);
+    assert_eq!(q.on(Backend::CopyInResponse), Verdict::Relay);
+    q.copy_in_began();
+    q.push(Reply::Sync { visible: true });
+    assert_eq!(q.on(Backend::CommandComplete), Verdict::RelayDone(READ));
+    assert_eq!(q.on(Backend::ReadyForQuery), Verdict::RelayReady);
+    assert!(q.is_empty());
+}
+
+#[test]
+fn lost_connection_owes_one_ready_for_each_request() {
+    let mut q = queue(vec![
+        Reply::Setup,
+        Reply::Query(READ),
+        Reply::Parse { visible: true, undo: 7 },
+        Reply::Sync { visible: true },
+        Reply::Sync { visible: false },
+    ]);
+    let mut undone = Vec::new();
+    assert_eq!(q.abandon(|u| undone.push(u)), 2);
+    assert_eq!(undone, [7]);
+    assert!(q.is_empty());
+}

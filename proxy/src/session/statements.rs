@@ -1,0 +1,174 @@
+//! Prepared statements: what a client calls them, and what they are.
+//!
+//! A statement is its text and parameter types, within a space of settings that change its
+//! meaning. It gets a number when it is first seen, and the same name on every server connection,
+//! so that clients share it. Knows no server connection.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::backend::prepared::StatementId;
+use crate::router::Decision;
+
+/// What a prepared statement is.
+#[derive(Debug)]
+pub(crate) struct Statement {
+    /// Its number in this instance.
+    pub(crate) id: StatementId,
+    /// Its name on servers.
+    pub(crate) name: Vec<u8>,
+    /// Parse's text, terminator and parameter types, as they came; empty for a statement too long
+    /// to keep, which lives on one pinned connection only.
+    pub(crate) definition: Vec<u8>,
+    /// Where it may run and what it does.
+    pub(crate) decision: Decision,
+}
+
+static NEXT: AtomicU64 = AtomicU64::new(1);
+
+/// Names on servers begin with this; a client's own name that does is unknown to us by then.
+pub(crate) const NAME_PREFIX: &[u8] = b"pgconvoy_";
+
+impl Statement {
+    /// A new statement.
+    pub(crate) fn new(definition: Vec<u8>, decision: Decision) -> Arc<Self> {
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = [NAME_PREFIX, id.to_string().as_bytes()].concat();
+        Arc::new(Self { id, name, definition, decision })
+    }
+
+    /// The text.
+    pub(crate) fn text(&self) -> &[u8] {
+        let end = memchr::memchr(0, &self.definition).unwrap_or(self.definition.len());
+        &self.definition[..end]
+    }
+}
+
+/// How many statements a space remembers that no client holds by name.
+const REMEMBERED: usize = 2048;
+
+type Known = HashMap<Arc<[u8]>, Arc<Statement>, foldhash::fast::RandomState>;
+
+#[derive(Debug, Default)]
+struct Generations {
+    young: Known,
+    old: Known,
+}
+
+/// The statements seen by one worker under one set of meaning-changing settings.
+///
+/// Two generations: when the young one is full, the old one is forgotten. What a client still
+/// holds lives on in that client.
+#[derive(Debug, Default)]
+pub(crate) struct Space {
+    known: Mutex<Generations>,
+}
+
+impl Space {
+    /// The statement with this definition; `decide` classifies it when it is new.
+    pub(crate) fn intern(
+        &self,
+        definition: &[u8],
+        decide: impl FnOnce() -> Decision,
+    ) -> Arc<Statement> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(statement) = known.young.get(definition) {
+            return Arc::clone(statement);
+        }
+        let statement = known
+            .old
+            .remove(definition)
+            .unwrap_or_else(|| Statement::new(definition.to_vec(), decide()));
+        if known.young.len() >= REMEMBERED {
+            known.old = std::mem::take(&mut known.young);
+        }
+        known.young.insert(Arc::from(definition), Arc::clone(&statement));
+        statement
+    }
+}
+
+/// One client's statements and portals by its own names.
+#[derive(Debug, Default)]
+pub(crate) struct ClientStatements {
+    named: HashMap<Vec<u8>, Arc<Statement>, foldhash::fast::FixedState>,
+    unnamed: Option<Arc<Statement>>,
+    portals: HashMap<Vec<u8>, Arc<Statement>, foldhash::fast::FixedState>,
+    unnamed_portal: Option<Arc<Statement>>,
+}
+
+impl ClientStatements {
+    /// The statement of that name; the empty name is the unnamed one.
+    pub(crate) fn get(&self, name: &[u8]) -> Option<&Arc<Statement>> {
+        if name.is_empty() { self.unnamed.as_ref() } else { self.named.get(name) }
+    }
+
+    /// Sets or removes a statement; returns what was there.
+    pub(crate) fn set(
+        &mut self,
+        name: &[u8],
+        statement: Option<Arc<Statement>>,
+    ) -> Option<Arc<Statement>> {
+        if name.is_empty() {
+            return std::mem::replace(&mut self.unnamed, statement);
+        }
+        match statement {
+            Some(statement) => self.named.insert(name.to_vec(), statement),
+            None => self.named.remove(name),
+        }
+    }
+
+    /// DEALLOCATE ALL and DISCARD ALL.
+    pub(crate) fn clear(&mut self) {
+        self.named.clear();
+        self.unnamed = None;
+    }
+
+    /// The statement that a portal was bound to.
+    pub(crate) fn portal(&self, name: &[u8]) -> Option<&Arc<Statement>> {
+        if name.is_empty() { self.unnamed_portal.as_ref() } else { self.portals.get(name) }
+    }
+
+    /// A portal was bound.
+    pub(crate) fn bind(&mut self, portal: &[u8], statement: Arc<Statement>) {
+        if portal.is_empty() {
+            self.unnamed_portal = Some(statement);
+        } else {
+            self.portals.insert(portal.to_vec(), statement);
+        }
+    }
+
+    /// Portals end with their transaction.
+    pub(crate) fn transaction_ended(&mut self) {
+        if !self.portals.is_empty() {
+            self.portals.clear();
+        }
+        self.unnamed_portal = None;
+    }
+}
+
+/// What to take back when a Parse or a Close did not happen.
+#[derive(Debug)]
+pub(crate) enum Undo {
+    /// Nothing.
+    Nothing,
+    /// The server does not hold the statement after all.
+    NotPrepared(StatementId),
+    /// The server still holds the statement.
+    StillPrepared(StatementId),
+    /// The client's name means what it meant before; the server does not hold `id` if it was sent.
+    Rename(Box<Rename>),
+    /// The unnamed statement is gone; the server does not hold `id` if it was sent.
+    Unnamed(Option<StatementId>),
+}
+
+/// The client's view before a Parse or Close.
+#[derive(Debug)]
+pub(crate) struct Rename {
+    /// The client's name.
+    pub(crate) name: Vec<u8>,
+    /// What it meant.
+    pub(crate) before: Option<Arc<Statement>>,
+    /// The statement that was sent to the server to be prepared.
+    pub(crate) sent: Option<StatementId>,
+}

@@ -1,0 +1,495 @@
+//! Sending the client's messages to the server it was given: statements get their names on
+//! servers and are prepared where they are missing; what the server need not be asked is answered
+//! in its place.
+
+use std::sync::Arc;
+
+use bytes::Buf;
+
+use super::attach::Link;
+use super::intake::{Step, malformed};
+use super::replies::{Reply, Run};
+use super::statements::{NAME_PREFIX, Rename, Statement, Undo};
+use super::{End, Phase, Rest, Session};
+use crate::clock;
+use crate::metrics::{QueryRoute, StatementKind};
+use crate::protocol::frame::{Frontend, HEADER, Header, TransactionStatus};
+use crate::protocol::{messages, to_server};
+use crate::registry::Activity;
+use crate::router::{Command, Decision, Discard, Target, TransactionEffect};
+
+/// A read's messages are kept up to this size, to be run again elsewhere if its server breaks.
+const REPLAY_MAX: usize = 16 * 1024;
+
+/// ParseComplete, BindComplete and CloseComplete as we give them ourselves.
+const PARSE_COMPLETE: &[u8] = &[b'1', 0, 0, 0, 4];
+const BIND_COMPLETE: &[u8] = &[b'2', 0, 0, 0, 4];
+const CLOSE_COMPLETE: &[u8] = &[b'3', 0, 0, 0, 4];
+
+impl Session {
+    /// Sends (or answers) the message at the front. There is a server connection if the batch
+    /// needs one.
+    pub(super) fn apply(&mut self, kind: Frontend, header: Header) -> Result<Step, End> {
+        self.keep_for_replay(header);
+        match kind {
+            Frontend::Query => return self.apply_query(header),
+            Frontend::FunctionCall => self.apply_function_call(header),
+            Frontend::Parse => self.apply_parse(header)?,
+            Frontend::Bind => self.apply_bind(header)?,
+            Frontend::Describe => self.apply_describe(header)?,
+            Frontend::Execute => self.apply_execute(header)?,
+            Frontend::Close => self.apply_close(header)?,
+            Frontend::Sync => self.apply_sync(),
+            Frontend::Flush => self.apply_flush(),
+            Frontend::CopyData
+            | Frontend::CopyDone
+            | Frontend::CopyFail
+            | Frontend::Password
+            | Frontend::Terminate => {}
+        }
+        self.consume(header);
+        Ok(Step::Again)
+    }
+
+    /// Takes what is there of a message off the client's bytes. What is not there yet follows to
+    /// where the beginning went.
+    fn consume(&mut self, header: Header) {
+        let buffers = self.buffers();
+        let n = header.len.min(buffers.client_in.len());
+        buffers.client_in.advance(n);
+        self.plan.sent(header.len);
+    }
+
+    fn keep_for_replay(&mut self, header: Header) {
+        let (Some(link), Some(buffers)) = (&mut self.link, self.buffers.as_deref_mut()) else {
+            return;
+        };
+        if !link.replayable {
+            return;
+        }
+        match buffers.client_in.get(..header.len) {
+            Some(frame) if buffers.replay.len() + frame.len() <= REPLAY_MAX => {
+                buffers.replay.extend_from_slice(frame);
+            }
+            Some(_) | None => link.replayable = false,
+        }
+    }
+
+    fn apply_query(&mut self, header: Header) -> Result<Step, End> {
+        let whole = self.buffers().client_in.len() >= header.len;
+        let decision = match self.plan.decision.take() {
+            Some(decision) => decision,
+            None => {
+                let Some(buffers) = self.buffers.as_deref() else { return Ok(Step::Wait) };
+                self.decide_query(&buffers.client_in, header, whole)?
+            }
+        };
+        if let Some(command) = decision.local {
+            let bytes = self.local_rows(command, true);
+            self.buffers().replies.push(Reply::LocalReady { bytes: bytes.into() });
+            self.consume(header);
+            return Ok(Step::Again);
+        }
+        if decision.discard == Discard::Statements && whole && self.deallocate(header) {
+            self.consume(header);
+            return Ok(Step::Again);
+        }
+        self.about_to_run(&decision);
+        let run = self.run_of(&decision);
+        let buffers = self.buffers();
+        let there = header.len.min(buffers.client_in.len());
+        buffers.server_out.extend_from_slice(&buffers.client_in[..there]);
+        buffers.replies.push(Reply::Query(run));
+        self.consume(header);
+        if !whole {
+            self.rest = Rest::Server(header.len - there);
+        }
+        Ok(Step::Again)
+    }
+
+    fn apply_function_call(&mut self, header: Header) {
+        self.transaction.wrote = true;
+        self.started();
+        let buffers = self.buffers();
+        let there = header.len.min(buffers.client_in.len());
+        buffers.server_out.extend_from_slice(&buffers.client_in[..there]);
+        buffers.replies.push(Reply::Function);
+        if there < header.len {
+            self.rest = Rest::Server(header.len - there);
+        }
+    }
+
+    fn apply_parse(&mut self, header: Header) -> Result<(), End> {
+        let Some(buffers) = self.buffers.as_deref() else { return Ok(()) };
+        let there = header.len.min(buffers.client_in.len());
+        let whole = there == header.len;
+        let statement = match self.plan.parsed.pop_front() {
+            Some(statement) => statement,
+            None => self.intern(&buffers.client_in[HEADER..there], whole)?,
+        };
+        let body = &buffers.client_in[HEADER..there];
+        let name = messages::parse_name(body).ok().flatten().unwrap_or_default().to_vec();
+        if !name.is_empty() && self.statements.get(&name).is_some() {
+            self.parse_again(&name);
+            return Ok(());
+        }
+        self.batch_open = true;
+        if statement.decision.local.is_some() {
+            let undo = self.rename(&name, &statement, None);
+            self.answer(PARSE_COMPLETE, undo);
+            return Ok(());
+        }
+        if !whole {
+            self.parse_streamed(header, &name, &statement);
+            return Ok(());
+        }
+        if self.holds(&statement) {
+            let undo = self.rename(&name, &statement, None);
+            self.answer(PARSE_COMPLETE, undo);
+        } else {
+            self.make_room();
+            let undo = self.rename(&name, &statement, Some(statement.id));
+            self.send_parse(&statement, true, undo);
+        }
+        Ok(())
+    }
+
+    /// A statement too long to keep: it lives on this server connection only, which becomes the
+    /// session's own.
+    fn parse_streamed(&mut self, header: Header, name: &[u8], statement: &Arc<Statement>) {
+        let undo = self.rename(name, statement, Some(statement.id));
+        let buffers = self.buffers();
+        let there = buffers.client_in.len();
+        let after_name = HEADER + name.len() + 1;
+        let length = header.len - name.len() + statement.name.len() - 1;
+        let out = &mut buffers.server_out;
+        out.extend_from_slice(b"P");
+        out.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
+        out.extend_from_slice(&statement.name);
+        out.extend_from_slice(&[0]);
+        out.extend_from_slice(&buffers.client_in[after_name..there]);
+        buffers.replies.push(Reply::Parse { visible: true, undo });
+        self.rest = Rest::Server(header.len - there);
+        self.pin(crate::router::PinReason::Prepare);
+        self.mark_prepared(statement);
+    }
+
+    /// A name that is taken: the server says so, in its own words but for the name.
+    fn parse_again(&mut self, name: &[u8]) {
+        self.batch_open = true;
+        let Some(statement) = self.statements.get(name).cloned() else { return };
+        if self.link.is_some() && statement.decision.local.is_none() {
+            self.ensure_prepared(&statement);
+            self.send_parse(&statement, true, Undo::Nothing);
+        } else {
+            self.answer(PARSE_COMPLETE, Undo::Nothing);
+        }
+    }
+
+    fn apply_bind(&mut self, header: Header) -> Result<(), End> {
+        self.batch_open = true;
+        let Some(buffers) = self.buffers.as_deref() else { return Ok(()) };
+        let there = header.len.min(buffers.client_in.len());
+        let body = &buffers.client_in[HEADER..there];
+        let names = messages::bind_names(body).map_err(|e| malformed(&e))?;
+        let names = names.ok_or_else(|| malformed(&messages::unterminated("Bind")))?;
+        let (portal, used) = (names.portal.to_vec(), names.used);
+        let statement = self.statements.get(names.statement).cloned();
+        let unknown = if statement.is_none() { unknown_name(names.statement) } else { Vec::new() };
+        self.batch_bound = true;
+        if let Some(statement) = &statement {
+            self.statements.bind(&portal, Arc::clone(statement));
+            if statement.decision.local.is_some() {
+                let Some(buffers) = self.buffers.as_deref() else { return Ok(()) };
+                let values = buffers.client_in[HEADER + used..there].to_vec();
+                self.note_formats(&values);
+                self.answer(BIND_COMPLETE, Undo::Nothing);
+                return Ok(());
+            }
+            self.ensure_prepared(statement);
+        }
+        let buffers = self.buffers();
+        let name = statement.as_ref().map_or(unknown.as_slice(), |s| s.name.as_slice());
+        let rest_len = header.len - HEADER - used;
+        to_server::bind_header(&mut buffers.server_out, &portal, name, rest_len);
+        buffers.server_out.extend_from_slice(&buffers.client_in[HEADER + used..there]);
+        buffers.replies.push(Reply::Bind);
+        if there < header.len {
+            self.rest = Rest::Server(header.len - there);
+        }
+        Ok(())
+    }
+
+    fn apply_describe(&mut self, header: Header) -> Result<(), End> {
+        self.batch_open = true;
+        let Some(buffers) = self.buffers.as_deref() else { return Ok(()) };
+        let body = &buffers.client_in[HEADER..header.len];
+        let named = messages::describe(body).map_err(|e| malformed(&e))?;
+        let (target, name) = (named.target, named.name.to_vec());
+        let statement = match target {
+            messages::Target::Statement => self.statements.get(&name).cloned(),
+            messages::Target::Portal => self.statements.portal(&name).cloned(),
+        };
+        if let Some(command) = statement.as_ref().and_then(|s| s.decision.local) {
+            self.describe_local(command, target);
+            return Ok(());
+        }
+        if target == messages::Target::Statement {
+            if let Some(statement) = &statement {
+                self.ensure_prepared(statement);
+            }
+        }
+        let buffers = self.buffers();
+        match (target, statement) {
+            (messages::Target::Statement, Some(s)) => {
+                to_server::describe(&mut buffers.server_out, target, &s.name);
+            }
+            (messages::Target::Statement, None) => {
+                to_server::describe(&mut buffers.server_out, target, &unknown_name(&name));
+            }
+            (messages::Target::Portal, _) => {
+                to_server::describe(&mut buffers.server_out, target, &name);
+            }
+        }
+        buffers.replies.push(Reply::Describe);
+        Ok(())
+    }
+
+    fn apply_execute(&mut self, header: Header) -> Result<(), End> {
+        self.batch_open = true;
+        let Some(buffers) = self.buffers.as_deref() else { return Ok(()) };
+        let body = &buffers.client_in[HEADER..header.len];
+        let execute = messages::execute(body).map_err(|e| malformed(&e))?;
+        let statement = self.statements.portal(execute.portal).cloned();
+        let run = match &statement {
+            Some(statement) => {
+                let decision = statement.decision;
+                if let Some(command) = decision.local {
+                    let bytes = self.local_rows(command, false);
+                    self.buffers().replies.push(Reply::Local { bytes: bytes.into(), undo: Undo::Nothing });
+                    return Ok(());
+                }
+                if decision.discard == Discard::Statements
+                    && self.deallocate_text(statement.text(), false)
+                {
+                    return Ok(());
+                }
+                self.about_to_run(&decision);
+                self.run_of(&decision)
+            }
+            // A cursor of DECLARE, or an error that the server will name.
+            None => Run { command: Command::Other, writes: true, commits: false },
+        };
+        let buffers = self.buffers();
+        buffers.server_out.extend_from_slice(&buffers.client_in[..header.len]);
+        buffers.replies.push(Reply::Execute(run));
+        Ok(())
+    }
+
+    fn apply_close(&mut self, header: Header) -> Result<(), End> {
+        self.batch_open = true;
+        let Some(buffers) = self.buffers.as_deref() else { return Ok(()) };
+        let body = &buffers.client_in[HEADER..header.len];
+        let named = messages::close(body).map_err(|e| malformed(&e))?;
+        let name = named.name.to_vec();
+        match named.target {
+            // The server's copy is shared with other clients, and goes when it is not used.
+            messages::Target::Statement => {
+                let before = self.statements.set(&name, None);
+                let undo = Undo::Rename(Box::new(Rename { name, before, sent: None }));
+                self.answer(CLOSE_COMPLETE, undo);
+            }
+            messages::Target::Portal if self.link.is_some() => {
+                let buffers = self.buffers();
+                buffers.server_out.extend_from_slice(&buffers.client_in[..header.len]);
+                buffers.replies.push(Reply::Close { visible: true, undo: Undo::Nothing });
+            }
+            messages::Target::Portal => self.answer(CLOSE_COMPLETE, Undo::Nothing),
+        }
+        Ok(())
+    }
+
+    fn apply_sync(&mut self) {
+        self.batch_open = false;
+        self.batch_bound = false;
+        self.phase = Phase::Normal;
+        let has_link = self.link.is_some();
+        let buffers = self.buffers();
+        if has_link {
+            to_server::sync(&mut buffers.server_out);
+            buffers.replies.push(Reply::Sync { visible: true });
+        } else {
+            buffers.replies.push(Reply::LocalReady { bytes: b"".into() });
+        }
+        self.started();
+    }
+
+    fn apply_flush(&mut self) {
+        if self.link.is_none() {
+            return;
+        }
+        let idle = self.transaction.status == TransactionStatus::Idle;
+        let bound = self.batch_bound;
+        let buffers = self.buffers();
+        if idle && !bound {
+            // Nothing but definitions: a Sync of our own ends the server's implicit transaction,
+            // so that the connection is not held until the client's.
+            to_server::sync(&mut buffers.server_out);
+            buffers.replies.push(Reply::Sync { visible: false });
+            self.batch_open = false;
+        } else {
+            to_server::flush(&mut buffers.server_out);
+        }
+        self.started();
+    }
+
+    /// Before a statement that the server will run.
+    fn about_to_run(&mut self, decision: &Decision) {
+        if let Some(reason) = decision.pin {
+            self.pin(reason);
+        }
+        if decision.discard == Discard::All {
+            self.statements.clear();
+        }
+        self.transaction.wrote |= decision.writes;
+        self.identity
+            .registration
+            .client()
+            .queries
+            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        if let Some(link) = &self.link {
+            let route = match decision.target {
+                Target::Replica => QueryRoute::Read,
+                Target::Primary => QueryRoute::Write,
+            };
+            link.node.count_statement(kind_of(decision.command), route);
+        }
+        self.started();
+    }
+
+    /// The client's work begins (or goes on) on the server.
+    fn started(&mut self) {
+        if let Some(link) = &mut self.link {
+            if link.started == clock::NEVER {
+                link.started = clock::now();
+                let now = link.started;
+                self.note_activity(Activity::Active, now);
+            }
+        }
+    }
+
+    fn run_of(&self, decision: &Decision) -> Run {
+        let ends = match decision.transaction {
+            TransactionEffect::Commit
+            | TransactionEffect::CommitAndChain
+            | TransactionEffect::PrepareTransaction => true,
+            TransactionEffect::None
+            | TransactionEffect::Begin
+            | TransactionEffect::BeginReadWrite
+            | TransactionEffect::BeginReadOnly
+            | TransactionEffect::BeginSerializable
+            | TransactionEffect::SetReadOnly
+            | TransactionEffect::SetReadWrite
+            | TransactionEffect::SetSerializable
+            | TransactionEffect::Rollback
+            | TransactionEffect::RollbackAndChain
+            | TransactionEffect::Savepoint
+            | TransactionEffect::Release
+            | TransactionEffect::RollbackTo => false,
+        };
+        let alone = self.transaction.status == TransactionStatus::Idle;
+        let commits = ends || (alone && decision.writes);
+        Run { command: decision.command, writes: decision.writes, commits }
+    }
+
+    /// Sets the client's name for a statement; what to do if that did not happen.
+    fn rename(&mut self, name: &[u8], statement: &Arc<Statement>, sent: Option<u64>) -> Undo {
+        let before = self.statements.set(name, Some(Arc::clone(statement)));
+        if name.is_empty() {
+            Undo::Unnamed(sent)
+        } else {
+            Undo::Rename(Box::new(Rename { name: name.to_vec(), before, sent }))
+        }
+    }
+
+    /// An answer of our own in its turn.
+    fn answer(&mut self, message: &'static [u8], undo: Undo) {
+        self.buffers().replies.push(Reply::Local { bytes: message.into(), undo });
+    }
+
+    /// Whether the server holds the statement, counting it as used.
+    fn holds(&mut self, statement: &Statement) -> bool {
+        let Some(Link { checkout, .. }) = &mut self.link else { return false };
+        let held = checkout.prepared.touch(statement.id);
+        let cache = &self.context.metrics.prepared_cache;
+        if held { cache.hits.inc() } else { cache.misses.inc() }
+        held
+    }
+
+    fn mark_prepared(&mut self, statement: &Statement) {
+        if let Some(link) = &mut self.link {
+            link.checkout.prepared.insert(statement.id);
+        }
+    }
+
+    /// Prepares the statement on this server if it is missing there.
+    fn ensure_prepared(&mut self, statement: &Arc<Statement>) {
+        if !self.holds(statement) {
+            self.make_room();
+            self.send_parse(statement, false, Undo::NotPrepared(statement.id));
+        }
+    }
+
+    fn send_parse(&mut self, statement: &Arc<Statement>, visible: bool, undo: Undo) {
+        let definition = &statement.definition;
+        let text = statement.text();
+        let types = definition.get(text.len() + 1..).unwrap_or_default();
+        let buffers = self.buffers();
+        to_server::parse(&mut buffers.server_out, &statement.name, text, types);
+        buffers.replies.push(Reply::Parse { visible, undo });
+        self.mark_prepared(statement);
+    }
+
+    /// Closes the least recently used statements for one more. The Close goes after all that was
+    /// sent before, so no Bind of it is overtaken.
+    fn make_room(&mut self) {
+        let limit = self.context.tuning.load().prepared_statements.max(1);
+        loop {
+            let Some(link) = &mut self.link else { return };
+            let Some(victim) = link.checkout.prepared.victim(limit) else { return };
+            link.checkout.prepared.remove(victim);
+            self.context.metrics.prepared_cache.evictions.inc();
+            let name = [NAME_PREFIX, victim.to_string().as_bytes()].concat();
+            let buffers = self.buffers();
+            to_server::close(&mut buffers.server_out, messages::Target::Statement, &name);
+            buffers.replies.push(Reply::Close { visible: false, undo: Undo::StillPrepared(victim) });
+        }
+    }
+
+    pub(super) fn pin(&mut self, reason: crate::router::PinReason) {
+        if self.pinned.is_none() {
+            self.context.metrics.pinned(reason.as_str());
+            tracing::debug!(client = %self.identity.address, reason = reason.as_str(), "pinned");
+        }
+        // What can't be undone by a reset outweighs what can.
+        if self.pinned != Some(crate::router::PinReason::Load) {
+            self.pinned = Some(reason);
+        }
+    }
+}
+
+/// A name that the server does not know either, so that it says so.
+fn unknown_name(name: &[u8]) -> Vec<u8> {
+    if name.starts_with(NAME_PREFIX) { [b"client_", name].concat() } else { name.to_vec() }
+}
+
+fn kind_of(command: Command) -> StatementKind {
+    match command {
+        Command::Select => StatementKind::Select,
+        Command::Insert => StatementKind::Insert,
+        Command::Update => StatementKind::Update,
+        Command::Delete => StatementKind::Delete,
+        Command::Ddl => StatementKind::Ddl,
+        Command::Other => StatementKind::Other,
+    }
+}

@@ -1,0 +1,33 @@
+//! End-to-end tests: the `pgconvoy` binary in front of a real primary and two real replicas, one file per behaviour.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a step that fails has to end the test with its cause"
+)]
+
+mod cancel;
+mod command_line;
+mod drivers;
+mod dump_restore;
+mod failover;
+mod garbage;
+mod harness;
+mod logins;
+mod logs;
+mod memory;
+mod metrics;
+mod pgbench;
+mod pools;
+mod prepared;
+mod protocol_flow;
+mod protocol_startup;
+mod psql;
+mod replicas;
+mod routing;
+mod session_state;
+mod show_commands;
+mod signals;
+mod startup_parameters;
+mod timeouts;
+mod tokio_driver;
