@@ -5,6 +5,7 @@ set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
 binary=${PGCONVOY_BIN:-${CARGO_TARGET_DIR:-$root/target}/release/pgconvoy}
+unset PGCONVOY_BIN # a name of ours, not a setting: the binary would refuse it
 port=5430
 http=9719
 

@@ -6,7 +6,7 @@ import sys
 import pexpect
 import psycopg
 
-PROMPT = r"=[>#] "
+PROMPT = r"=[*!]?[>#] "
 
 
 def start():

@@ -156,11 +156,7 @@ impl Convoy {
     }
 
     fn spawn(mut command: Command, setup: Setup, directory: TempDir, port: u16, http: u16) -> Self {
-        for (name, _) in std::env::vars() {
-            if name.starts_with("PGCONVOY_") {
-                command.env_remove(name);
-            }
-        }
+        forget_settings(&mut command);
         command.envs(setup.environment.iter().cloned());
         let log = std::fs::File::create(directory.join("log")).expect("create the log");
         command
@@ -317,10 +313,23 @@ fn raise_descriptor_limit() {
     });
 }
 
+/// Settings in our own environment are for us, not for the process under test. Those given to it stay.
+fn forget_settings(command: &mut Command) {
+    for (name, _) in std::env::vars() {
+        let given = command
+            .get_envs()
+            .any(|(key, _)| key.to_str() == Some(&name));
+        if name.starts_with("PGCONVOY_") && !given {
+            command.env_remove(name);
+        }
+    }
+}
+
 /// Runs `pgconvoy` with these arguments to its end: success, and stdout and stderr together.
 pub fn command(arguments: &[&str], environment: &[(&str, &str)]) -> (bool, String) {
     let mut command = Command::new(installed::pgconvoy());
     command.args(arguments).envs(environment.iter().copied());
+    forget_settings(&mut command);
     let output = command
         .stdin(Stdio::null())
         .output()

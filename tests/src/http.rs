@@ -81,3 +81,14 @@ pub fn sample(page: &str, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
     })?;
     line.rsplit(' ').next()?.parse().ok()
 }
+
+/// The sum of all samples of a metric, over its labels.
+pub fn sum(page: &str, name: &str) -> f64 {
+    let lines = page.lines().filter(|line| {
+        line.strip_prefix(name)
+            .is_some_and(|rest| rest.starts_with(['{', ' ']))
+    });
+    lines
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+        .sum()
+}

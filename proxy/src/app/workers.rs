@@ -14,6 +14,9 @@ use crate::frontend::listener::{self, Arrival, Desk};
 use crate::frontend::startup::Door;
 use crate::session::Context;
 
+/// The parser of statements is recursive, within limits that are tested against half of this.
+const STACK: usize = 4 << 20;
+
 /// How often pools are swept.
 const SWEEP: Duration = Duration::from_secs(1);
 
@@ -48,6 +51,7 @@ impl Worker {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         std::thread::Builder::new()
             .name(format!("worker-{}", self.context.worker))
+            .stack_size(STACK)
             .spawn(move || runtime.block_on(self.run()))
     }
 

@@ -330,18 +330,20 @@ impl<'a> Walk<'a> {
     /// Judges a call by its name.
     pub(super) fn function_name(&mut self, name: &ObjectName) {
         let safety = match builtin(name) {
+            Some(word) if word.quote_style.is_none() && self.is_call_word(word) => Safety::Safe,
             Some(name) => self.builtins.function(name.value.as_bytes()),
             None => Safety::Unknown,
         };
         self.found(match safety {
             Safety::Safe => Finding::Safe,
-            // `current_date`, `current_user` and the like come as calls without brackets, and
-            // as words of their own they need no list.
-            Safety::Unknown if is_bare_keyword(name) => Finding::Safe,
             Safety::ServerState => Finding::ServerState,
             Safety::Unknown => Finding::UnknownFunction,
             Safety::Writes => Finding::WriteFunction,
         });
+    }
+
+    fn is_call_word(&self, word: &Ident) -> bool {
+        self.builtins.knows_call_word(word.value.as_bytes())
     }
 
     /// Looks at a window's definition.
@@ -448,22 +450,4 @@ fn builtin(name: &ObjectName) -> Option<&Ident> {
         ] if schema.value == "pg_catalog" => Some(name),
         _ => None,
     }
-}
-
-fn is_bare_keyword(name: &ObjectName) -> bool {
-    builtin(name).is_some_and(|name| {
-        name.quote_style.is_none()
-            && matches!(
-                name.value.as_str(),
-                "current_date"
-                    | "current_time"
-                    | "current_timestamp"
-                    | "localtime"
-                    | "localtimestamp"
-                    | "current_role"
-                    | "current_catalog"
-                    | "user"
-                    | "row"
-            )
-    })
 }

@@ -53,7 +53,7 @@ impl<'a> Iterator for Shape<'a> {
     fn next(&mut self) -> Option<Token<'a>> {
         let token = self.lexer.next()?;
         self.list = match (self.list, token.kind) {
-            (_, Kind::Word) if token.is_word("in") || token.is_word("array") => List::Opening,
+            (_, Kind::Word) if opens_list(token.text) => List::Opening,
             (List::Opening, Kind::Punct) if matches!(token.text, b"(" | b"[") => List::Inside,
             (List::Inside, Kind::Number | Kind::Text) => {
                 self.skip_list(token.kind);
@@ -62,6 +62,15 @@ impl<'a> Iterator for Shape<'a> {
             _ => List::Outside,
         };
         Some(token)
+    }
+}
+
+#[inline]
+fn opens_list(word: &[u8]) -> bool {
+    match word {
+        [b'i' | b'I', b'n' | b'N'] => true,
+        [b'a' | b'A', _, _, _, _] => word.eq_ignore_ascii_case(b"array"),
+        _ => false,
     }
 }
 
@@ -149,8 +158,9 @@ impl Hash {
         for chunk in chunks {
             self.mix(fold_case(u64::from_le_bytes(*chunk)));
         }
-        if !rest.is_empty() {
-            self.mix(fold_case(word(rest)));
+        // The last eight bytes, some of them once more, say as much as the rest alone.
+        if let (false, Some(last)) = (rest.is_empty(), text.last_chunk::<8>()) {
+            self.mix(fold_case(u64::from_le_bytes(*last)));
         }
     }
 }
@@ -163,13 +173,16 @@ fn fold(x: u64, key: u64) -> u64 {
     folded
 }
 
-/// Up to eight bytes as one little-endian number.
+/// Up to seven bytes as one number; with their count it tells them all.
 #[inline]
 fn word(bytes: &[u8]) -> u64 {
-    bytes
-        .iter()
-        .rev()
-        .fold(0, |word, &byte| word << 8 | u64::from(byte))
+    if let (Some(first), Some(last)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        let shift = 8 * (bytes.len() - 4);
+        let [first, last] = [first, last].map(|part| u64::from(u32::from_le_bytes(*part)));
+        return first | last << shift;
+    }
+    let at = |index: usize| bytes.get(index).map_or(0, |&byte| u64::from(byte));
+    at(0) | at(1) << 8 | at(2) << 16
 }
 
 /// Lowers the ASCII letters among eight bytes at once, as PostgreSQL folds identifiers.

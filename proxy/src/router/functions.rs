@@ -29,6 +29,16 @@ const OPERATORS: &str = "
     | |&> |/ |>> || ||/ ~ ~* ~<=~ ~<~ ~= ~>=~ ~>~ ~~ ~~*
     != :: := => <#> <=> <+> <~> <%>";
 
+/// Words of the grammar that name types; quoted they would be a user's own.
+const TYPE_WORDS: &str =
+    "bigint boolean character dec decimal double float int integer nchar real smallint";
+
+/// Expressions of the grammar that look like calls; quoted they would be a user's own function.
+const CALL_WORDS: &str = "
+    coalesce current_catalog current_date current_role current_time current_timestamp greatest
+    grouping least localtime localtimestamp nullif row user xmlconcat xmlelement xmlforest
+    xmlparse xmlpi xmlroot xmlserialize";
+
 /// Functions that tell of one server, backend or session and change nothing.
 const SERVER_STATE: &str = "
     current_setting inet_client_addr inet_client_port inet_server_addr inet_server_port mxid_age
@@ -95,6 +105,8 @@ pub(super) struct Builtins {
     writes: Names,
     operators: Names,
     types: Names,
+    type_words: Names,
+    call_words: Names,
     catalogs: Names,
     runtime_views: Names,
     settings: Names,
@@ -108,6 +120,8 @@ impl Builtins {
             writes: names(WRITES).collect(),
             operators: names(OPERATORS).collect(),
             types: names(include_str!("data/types.txt")).collect(),
+            type_words: names(TYPE_WORDS).collect(),
+            call_words: names(CALL_WORDS).collect(),
             catalogs: names(include_str!("data/catalogs.txt")).collect(),
             runtime_views: names(RUNTIME_VIEWS).collect(),
             settings: names(SETTINGS).collect(),
@@ -146,9 +160,19 @@ impl Builtins {
         self.operators.contains(operator)
     }
 
-    /// Whether the type `name` is built in.
+    /// Whether the type `name`, which may have been quoted, is built in.
     pub(super) fn knows_type(&self, name: &[u8]) -> bool {
         self.types.contains(name)
+    }
+
+    /// Whether the unquoted `word` names a built-in type.
+    pub(super) fn knows_type_word(&self, word: &[u8]) -> bool {
+        self.types.contains(word) || self.type_words.contains(word)
+    }
+
+    /// Whether the unquoted `word` is an expression of the grammar that looks like a call.
+    pub(super) fn knows_call_word(&self, word: &[u8]) -> bool {
+        self.call_words.contains(word)
     }
 
     /// Whether any node may answer `SHOW name`.
@@ -175,7 +199,7 @@ mod tests {
         assert!(builtins.safe.is_disjoint(&builtins.server_state));
         assert!(builtins.safe.is_disjoint(&builtins.writes));
         assert!(builtins.catalogs.is_disjoint(&builtins.runtime_views));
-        assert!(builtins.safe.len() > 450 && builtins.types.len() > 80);
+        assert!(builtins.safe.len() > 450 && builtins.types.len() > 70);
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod route;
 mod scan;
 mod state;
 mod statement;
+mod suspicion;
 #[cfg(test)]
 mod tests;
 mod walk;

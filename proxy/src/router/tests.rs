@@ -12,16 +12,22 @@ fn router() -> Router {
     Router::new([0x5eed, 0xcafe], 256)
 }
 
+thread_local! {
+    /// Shared by a thread's decisions, for building one takes longer than many of them.
+    static ROUTER: std::cell::RefCell<Router> = std::cell::RefCell::new(router());
+}
+
 fn decide(sql: &str) -> Decision {
-    let mut router = router();
-    let first = router.decide(sql.as_bytes(), Quoting::Standard);
-    // What is remembered is what was decided.
-    assert_eq!(
-        router.decide(sql.as_bytes(), Quoting::Standard),
-        first,
-        "{sql}"
-    );
-    first
+    ROUTER.with_borrow_mut(|router| {
+        let first = router.decide(sql.as_bytes(), Quoting::Standard);
+        // What is remembered is what was decided.
+        assert_eq!(
+            router.decide(sql.as_bytes(), Quoting::Standard),
+            first,
+            "{sql}"
+        );
+        first
+    })
 }
 
 #[track_caller]

@@ -9,10 +9,10 @@ use sqlparser::ast::{
     Cte, Distinct, Fetch, GroupByExpr, GroupByWithModifier, Join, JoinConstraint, JoinOperator,
     LimitClause, NamedWindowExpr, Offset, OrderBy, OrderByExpr, OrderByKind, Query, Select,
     SelectFlavor, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, TableAlias, TableFactor,
-    TableSample, TableSampleKind, TableSampleMethod, TableWithJoins, WildcardAdditionalOptions,
-    With,
+    TableFunctionArgs, TableSample, TableSampleKind, TableSampleMethod, TableWithJoins,
+    WildcardAdditionalOptions, With,
 };
-use sqlparser::ast::{Expr, Ident};
+use sqlparser::ast::{Expr, Ident, ObjectName};
 
 use super::functions::Builtins;
 use super::route::Reason;
@@ -385,11 +385,7 @@ impl<'a> Walk<'a> {
                 sample,
                 index_hints,
             } => {
-                if let Some(args) = args {
-                    self.function_name(name);
-                    self.only_if(args.settings.is_none());
-                    self.arguments(&args.args);
-                }
+                self.table_function(name, args.as_ref());
                 self.alias(alias.as_ref());
                 self.sample(sample.as_ref());
                 self.only_if(with_hints.is_empty() && version.is_none() && partitions.is_empty());
@@ -444,6 +440,16 @@ impl<'a> Walk<'a> {
             | TableFactor::XmlTable { .. }
             | TableFactor::SemanticView { .. } => self.found(Finding::NotUnderstood),
         }
+    }
+
+    /// A function in FROM, if it is one.
+    fn table_function(&mut self, name: &ObjectName, args: Option<&'a TableFunctionArgs>) {
+        let Some(TableFunctionArgs { args, settings }) = args else {
+            return;
+        };
+        self.function_name(name);
+        self.only_if(settings.is_none());
+        self.arguments(args);
     }
 
     fn sample(&mut self, sample: Option<&'a TableSampleKind>) {

@@ -77,7 +77,6 @@ pub(super) enum Step {
 impl Session {
     /// Goes through the client's messages as far as possible.
     pub(super) fn advance(&mut self) -> Result<Need, End> {
-        self.release_if_done();
         loop {
             match self.step()? {
                 Step::Again => {}

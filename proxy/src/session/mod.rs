@@ -198,6 +198,7 @@ impl Session {
 
     /// Goes on with the client's messages until an event is needed.
     async fn go_on(&mut self) -> Result<(), End> {
+        self.release_if_done();
         while let Need::Server(demand) = self.advance()? {
             if let Err(first) = self.attach_at_once(&demand) {
                 // Boxed: waiting is rare, and an idle session must stay small.

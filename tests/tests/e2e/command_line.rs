@@ -71,7 +71,7 @@ fn check_refuses_what_cannot_work() {
         (
             "an md5 login with a SCRAM verifier",
             format!(
-                "{node}[[user]]\nname = \"a\"\nauth = \"md5\"\npassword = \"SCRAM-SHA-256$4096:c2FsdA==$c3RvcmVk:c2VydmVy\"\n"
+                "{node}[[user]]\nname = \"a\"\nauth = \"md5\"\npassword = \"SCRAM-SHA-256$4096:c3Nzc3Nzc3Nzc3Nzc3Nzcw==$a2tra2tra2tra2tra2tra2tra2tra2tra2tra2tra2s=:a2tra2tra2tra2tra2tra2tra2tra2tra2tra2tra2s=\"\n"
             ),
             "md5",
         ),

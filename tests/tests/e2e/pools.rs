@@ -209,13 +209,7 @@ fn waiting_clients_are_served_once_a_connection_is_free() {
     }
     wait::until("ten clients wait", wait::SOON, || {
         let page = stage.convoy.page("/metrics").body;
-        let lines = page
-            .lines()
-            .filter(|line| line.starts_with("pgconvoy_pool_waiting{"));
-        lines
-            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
-            .sum::<f64>()
-            >= 10.0
+        pgconvoy_tests::http::sum(&page, "pgconvoy_pool_waiting") >= 10.0
     });
     holder.run("commit");
     for client in &mut waiting {

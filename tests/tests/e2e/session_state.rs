@@ -283,15 +283,8 @@ fn pins_are_counted_with_their_reason() {
     let mut other = stage.client();
     other.run("create temp table x ()");
     let page = stage.convoy.page("/metrics").body;
-    let lines: Vec<&str> = page
-        .lines()
-        .filter(|line| line.starts_with("pgconvoy_pins_total{"))
-        .collect();
-    let counted: f64 = lines
-        .iter()
-        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
-        .sum();
-    assert!(counted >= 2.0, "{lines:?}");
+    let counted: f64 = pgconvoy_tests::http::sum(&page, "pgconvoy_pins_total");
+    assert!(counted >= 2.0, "{page}");
 }
 
 #[test]

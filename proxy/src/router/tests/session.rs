@@ -4,6 +4,7 @@ use super::super::{Discard, PinReason, Reason, Target, TransactionEffect};
 use super::decide;
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table")]
 fn session_state_pins_with_its_reason() {
     for (sql, pin) in [
         ("SET a = 1", Some(PinReason::Set)),
@@ -123,6 +124,7 @@ fn the_end_of_a_function_body_does_not_end_the_transaction() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table")]
 fn transaction_control_is_recognised() {
     use TransactionEffect as Effect;
     for (sql, effect, reason) in [

@@ -95,27 +95,27 @@ fn functions_that_write_go_to_primary() {
 
 #[test]
 fn unknown_functions_operators_and_types_go_to_primary() {
-    reasons(
-        &[
-            ("SELECT f()", Reason::UnknownFunction),
-            ("SELECT s.lower('a')", Reason::UnknownFunction),
-            ("SELECT \"Lower\"('a')", Reason::UnknownFunction),
-            ("SELECT * FROM f(1) AS f(a)", Reason::UnknownFunction),
-            ("SELECT * FROM ROWS FROM (f(1))", Reason::DoesNotParse),
-            ("SELECT a <%> b, a <<<< b FROM t", Reason::UnknownOperator),
-            ("SELECT a OPERATOR(s.+) b FROM t", Reason::UnknownOperator),
-            ("SELECT a::mood FROM t", Reason::UnknownType),
-            ("SELECT CAST(a AS s.mood) FROM t", Reason::UnknownType),
-            ("SELECT a::\"Int4\" FROM t", Reason::UnknownType),
-            ("SELECT a::mood[] FROM t", Reason::UnknownType),
-            ("SELECT mood 'happy'", Reason::UnknownType),
-            (
-                "SELECT * FROM json_to_record('{}') AS x(a mood)",
-                Reason::UnknownType,
-            ),
-            ("SELECT U&\"nextval\"('s')", Reason::WriteFunction),
-        ][..13],
-    );
+    reasons(&[
+        ("SELECT f()", Reason::UnknownFunction),
+        ("SELECT s.lower('a')", Reason::UnknownFunction),
+        ("SELECT \"Lower\"('a')", Reason::UnknownFunction),
+        ("SELECT \"coalesce\"(a, b) FROM t", Reason::UnknownFunction),
+        ("SELECT a::\"integer\" FROM t", Reason::UnknownType),
+        ("SELECT \"boolean\"(a) FROM t", Reason::UnknownFunction),
+        ("SELECT * FROM f(1) AS f(a)", Reason::UnknownFunction),
+        ("SELECT * FROM ROWS FROM (f(1))", Reason::DoesNotParse),
+        ("SELECT a <%> b, a <<<< b FROM t", Reason::UnknownOperator),
+        ("SELECT a OPERATOR(s.+) b FROM t", Reason::UnknownOperator),
+        ("SELECT a::mood FROM t", Reason::UnknownType),
+        ("SELECT CAST(a AS s.mood) FROM t", Reason::UnknownType),
+        ("SELECT a::\"Int4\" FROM t", Reason::UnknownType),
+        ("SELECT a::mood[] FROM t", Reason::UnknownType),
+        ("SELECT mood 'happy'", Reason::UnknownType),
+        (
+            "SELECT * FROM json_to_record('{}') AS x(a mood)",
+            Reason::UnknownType,
+        ),
+    ]);
     primary(&[
         "SELECT U&\"nextval\"('s')",
         "SELECT * FROM ROWS FROM (f(1))",

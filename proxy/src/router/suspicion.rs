@@ -1,0 +1,271 @@
+//! Looks for trouble among a query's tokens, without a parser's opinion of them.
+//!
+//! Each check gives the worst it finds and errs towards trouble; the tree's walk gives a second
+//! opinion. Must not know what the query as a whole is.
+
+use super::functions::{Builtins, Safety};
+use super::lexer::{Kind, Token};
+use super::walk::Finding;
+
+/// Words that make a query more than a read, wherever they stand. sqlparser lets some of them
+/// pass as names: `SELECT INTO t FROM x`, `select for update`.
+pub(super) fn words(tokens: &[Token<'_>]) -> Finding {
+    let mut finding = Finding::Safe;
+    for (at, token) in tokens.iter().enumerate() {
+        let named = at > 0 && tokens[at - 1].is_punct(b'.');
+        if token.kind != Kind::Word || named {
+            continue;
+        }
+        let next = |words: &[&str]| {
+            tokens
+                .get(at + 1)
+                .is_some_and(|next| words.iter().any(|word| next.is_word(word)))
+        };
+        let is = |words: &[&str]| words.iter().any(|word| token.is_word(word));
+        if is(&["into", "insert", "update", "delete", "merge"]) {
+            finding = finding.max(Finding::Write);
+        } else if is(&["for"]) && next(&["update", "share", "no", "key"]) {
+            // Ahead of the UPDATE that follows, for an honest reason.
+            return Finding::Lock;
+        }
+    }
+    finding
+}
+
+/// Names that begin with `pg_` and are no calls must be plain catalogs, or qualified with
+/// another schema's or table's name.
+pub(super) fn relations(builtins: &Builtins, tokens: &[Token<'_>]) -> Finding {
+    let mut finding = Finding::Safe;
+    for (at, token) in tokens.iter().enumerate() {
+        let name = match token.kind {
+            Kind::Word => token.text.to_ascii_lowercase(),
+            Kind::Quoted => token.text.to_vec(),
+            Kind::UnicodeQuoted => return Finding::NotUnderstood,
+            Kind::Number | Kind::Text | Kind::Param | Kind::Operator | Kind::Punct | Kind::Bad => {
+                continue;
+            }
+        };
+        if !name.starts_with(b"pg_") || is_member(tokens, at) {
+            continue;
+        }
+        let next = |mark| tokens.get(at + 1).is_some_and(|next| next.is_punct(mark));
+        if next(b'(') || name == b"pg_catalog" && next(b'.') || builtins.knows_type(&name) {
+            continue;
+        }
+        finding = finding.max(match builtins.catalog(&name) {
+            Safety::Safe => Finding::Safe,
+            Safety::ServerState => Finding::ServerState,
+            Safety::Unknown | Safety::Writes => Finding::UnknownFunction,
+        });
+    }
+    finding
+}
+
+/// Whether the name at `at` belongs to something other than `pg_catalog`.
+fn is_member(tokens: &[Token<'_>], at: usize) -> bool {
+    at >= 2 && tokens[at - 1].is_punct(b'.') && !is_pg_catalog(&tokens[at - 2])
+}
+
+fn is_pg_catalog(token: &Token<'_>) -> bool {
+    token.is_word("pg_catalog") || token.kind == Kind::Quoted && token.text == b"pg_catalog"
+}
+
+/// Every operator must be known, and none may be named by schema but `pg_catalog`'s.
+pub(super) fn operators(builtins: &Builtins, tokens: &[Token<'_>]) -> Finding {
+    let mut finding = Finding::Safe;
+    for (at, token) in tokens.iter().enumerate() {
+        let rest = tokens.get(at + 1..).unwrap_or_default();
+        let known = match token.kind {
+            Kind::Operator => builtins.knows_operator(token.text),
+            Kind::Word if token.is_word("operator") => match rest {
+                [open, schema, point, ..] if open.is_punct(b'(') => {
+                    is_pg_catalog(schema) && point.is_punct(b'.')
+                }
+                _ => true,
+            },
+            _ => true,
+        };
+        if !known {
+            finding = Finding::UnknownOperator;
+        }
+    }
+    finding
+}
+
+/// Words of the grammar that may stand before a string.
+const BEFORE_TEXT: &[&str] = &[
+    "all",
+    "and",
+    "asymmetric",
+    "between",
+    "both",
+    "by",
+    "case",
+    "distinct",
+    "else",
+    "escape",
+    "for",
+    "from",
+    "having",
+    "ilike",
+    "in",
+    "leading",
+    "like",
+    "limit",
+    "not",
+    "offset",
+    "on",
+    "or",
+    "placing",
+    "precision",
+    "select",
+    "symmetric",
+    "then",
+    "to",
+    "trailing",
+    "uescape",
+    "using",
+    "varying",
+    "when",
+    "where",
+    "zone",
+];
+
+/// A string behind a name is a cast to the type of that name (PostgreSQL docs, 4.1.2.7), which
+/// sqlparser may take for an alias.
+pub(super) fn typed_literals(builtins: &Builtins, tokens: &[Token<'_>]) -> Finding {
+    let mut finding = Finding::Safe;
+    for (at, pair) in tokens.windows(2).enumerate() {
+        let [name, literal] = pair else { continue };
+        if literal.kind != Kind::Text {
+            continue;
+        }
+        let known = match name.kind {
+            _ if is_member(tokens, at) => false,
+            Kind::Word => {
+                BEFORE_TEXT.iter().any(|word| name.is_word(word))
+                    || builtins.knows_type_word(&name.text.to_ascii_lowercase())
+            }
+            Kind::Quoted => builtins.knows_type(name.text),
+            // `numeric(3) '1'`, or OPERATOR(pg_catalog.~), which is none.
+            Kind::Punct => !name.is_punct(b')') || at >= 5 && tokens[at - 5].is_word("operator"),
+            Kind::Operator => true,
+            Kind::UnicodeQuoted | Kind::Number | Kind::Text | Kind::Param | Kind::Bad => false,
+        };
+        if !known {
+            finding = Finding::UnknownType;
+        }
+    }
+    finding
+}
+
+/// Words of the grammar that may stand before a bracket. A user's function of the same name is
+/// still found by the walk.
+const GRAMMAR: &[&str] = &[
+    "all",
+    "and",
+    "any",
+    "array",
+    "as",
+    "asymmetric",
+    "between",
+    "by",
+    "case",
+    "cast",
+    "cross",
+    "cube",
+    "current_time",
+    "current_timestamp",
+    "distinct",
+    "else",
+    "end",
+    "except",
+    "exists",
+    "filter",
+    "first",
+    "from",
+    "having",
+    "ilike",
+    "in",
+    "intersect",
+    "is",
+    "join",
+    "lateral",
+    "like",
+    "limit",
+    "localtime",
+    "localtimestamp",
+    "materialized",
+    "next",
+    "not",
+    "offset",
+    "on",
+    "only",
+    "operator",
+    "or",
+    "over",
+    "precision",
+    "repeatable",
+    "rollup",
+    "row",
+    "select",
+    "sets",
+    "similar",
+    "some",
+    "symmetric",
+    "then",
+    "to",
+    "trim",
+    "union",
+    "using",
+    "values",
+    "varying",
+    "when",
+    "where",
+    "with",
+    "group",
+    "isnull",
+    "notnull",
+    "variadic",
+    "escape",
+];
+
+/// Every name before a bracket must be a function that is safe, a type's, an alias' with its
+/// columns, or a word of the grammar.
+pub(super) fn calls(
+    builtins: &Builtins,
+    tokens: &[Token<'_>],
+    is_alias: impl Fn(&Token<'_>) -> bool,
+) -> Finding {
+    let mut finding = Finding::Safe;
+    for (at, pair) in tokens.windows(2).enumerate() {
+        let [name, open] = pair else { continue };
+        if !open.is_punct(b'(') {
+            continue;
+        }
+        let lower = match name.kind {
+            Kind::Word => name.text.to_ascii_lowercase(),
+            Kind::Quoted => name.text.to_vec(),
+            Kind::UnicodeQuoted => return Finding::NotUnderstood,
+            Kind::Number | Kind::Text | Kind::Param | Kind::Operator | Kind::Punct | Kind::Bad => {
+                continue;
+            }
+        };
+        let grammar = name.kind == Kind::Word
+            && (GRAMMAR.iter().any(|word| name.is_word(word))
+                || builtins.knows_type_word(&lower)
+                || builtins.knows_call_word(&lower));
+        let safety = match builtins.function(&lower) {
+            _ if is_member(tokens, at) => Safety::Unknown,
+            Safety::Unknown if grammar || is_alias(name) => Safety::Safe,
+            safety => safety,
+        };
+        finding = finding.max(match safety {
+            Safety::Safe => Finding::Safe,
+            Safety::ServerState => Finding::ServerState,
+            Safety::Unknown => Finding::UnknownFunction,
+            Safety::Writes => Finding::WriteFunction,
+        });
+    }
+    finding
+}
