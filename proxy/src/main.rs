@@ -90,6 +90,10 @@ fn run(source: Source) -> ExitCode {
         eprintln!("{problem}");
         return ExitCode::from(2);
     }
+    // A client and its server connection are a descriptor each; what the system grants is taken.
+    if let Err(e) = rlimit::increase_nofile_limit(u64::MAX) {
+        eprintln!("the limit of open files could not be raised: {e}");
+    }
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(e) => {

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// The longest any tool may take.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// How a tool ended and what it printed.
 #[derive(Debug)]
@@ -60,15 +60,24 @@ impl Running {
 
     /// Waits for the end.
     pub fn finish(mut self) -> Outcome {
-        let what = format!("{} ends", self.name);
-        let status = wait::value(&what, LIMIT, || self.child.try_wait().unwrap());
+        let ended = wait::within(LIMIT, || self.child.try_wait().unwrap());
+        if ended.is_none() {
+            self.child.kill().expect("kill the tool");
+        }
+        let status = self.child.wait().expect("wait for the tool");
         watchdog::ended(self.child.id());
         let join = |thread: Option<JoinHandle<String>>| thread.unwrap().join().unwrap();
-        Outcome {
+        let outcome = Outcome {
             status,
             stdout: join(self.stdout.take()),
             stderr: join(self.stderr.take()),
-        }
+        };
+        assert!(
+            ended.is_some(),
+            "{} has not ended after {LIMIT:?}: {outcome:#?}",
+            self.name
+        );
+        outcome
     }
 
     pub fn has_ended(&mut self) -> bool {

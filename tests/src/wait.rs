@@ -8,16 +8,23 @@ const STEP: Duration = Duration::from_millis(10);
 /// The deadline for things that ought to take well under a second, with room for a loaded machine.
 pub const SOON: Duration = Duration::from_secs(20);
 
-/// Looks again and again until `look` gives a value. Panics, naming `what`, when `limit` has passed.
-pub fn value<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Option<T>) -> T {
+/// Looks again and again until `look` gives a value; `None` when `limit` has passed.
+pub fn within<T>(limit: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
     let start = Instant::now();
     loop {
         if let Some(found) = look() {
-            return found;
+            return Some(found);
         }
-        assert!(start.elapsed() < limit, "waited {limit:?} in vain: {what}");
+        if start.elapsed() >= limit {
+            return None;
+        }
         std::thread::sleep(STEP);
     }
+}
+
+/// Waits for a value. Panics, naming `what`, when `limit` has passed.
+pub fn value<T>(what: &str, limit: Duration, look: impl FnMut() -> Option<T>) -> T {
+    within(limit, look).unwrap_or_else(|| panic!("waited {limit:?} in vain: {what}"))
 }
 
 /// Waits until `holds` is true. Panics, naming `what`, when `limit` has passed.

@@ -24,6 +24,8 @@ pub struct Connection {
     pub prepared: Prepared,
     /// Parameters that were set on it for the session that uses (or used) it.
     pub parameters: Arc<ParameterSet>,
+    /// They may have been reset since: all of them are to be set again.
+    pub parameters_unsure: bool,
     /// What the server last reported of its parameters (ParameterStatus).
     pub reported: Vec<(String, String)>,
     /// When it was opened ([`clock::now`]).
@@ -42,6 +44,7 @@ impl Connection {
             key: Arc::new(key),
             prepared: Prepared::default(),
             parameters: Arc::default(),
+            parameters_unsure: false,
             reported,
             born: now,
             idle_since: now,
@@ -55,6 +58,16 @@ impl Connection {
     pub fn rehome(mut self) -> std::io::Result<Self> {
         self.stream = self.stream.rehome()?;
         Ok(self)
+    }
+
+    /// The SQL that gives the connection these parameters; `None` when it has them.
+    #[must_use]
+    pub fn carry(&self, wanted: &ParameterSet) -> Option<String> {
+        if self.parameters_unsure {
+            let set = wanted.difference(&ParameterSet::default());
+            return Some(format!("RESET ALL;{}", set.unwrap_or_default()));
+        }
+        wanted.difference(&self.parameters)
     }
 
     /// Notes a ParameterStatus.

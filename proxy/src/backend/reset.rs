@@ -36,6 +36,7 @@ pub async fn reset(connection: &mut Connection, leftover: Leftover) -> bool {
         }
         connection.prepared.clear();
         connection.parameters = std::sync::Arc::default();
+        connection.parameters_unsure = false;
     }
     match execute(connection, sql).await {
         Ok(status) => status == TransactionStatus::Idle,

@@ -112,7 +112,7 @@ async fn ask(
                 continue;
             }
         };
-        if let Some(sql) = parameters.difference(&checkout.parameters) {
+        if let Some(sql) = checkout.carry(parameters) {
             let status = reset::execute(&mut checkout, sql.as_bytes()).await?;
             if status != TransactionStatus::Idle {
                 return Err(Report::new(
@@ -121,6 +121,7 @@ async fn ask(
                 ));
             }
             checkout.parameters = Arc::clone(parameters);
+            checkout.parameters_unsure = false;
         }
         let welcome = compose(&checkout.reported, parameters);
         checkout.release(clock::now());

@@ -78,7 +78,7 @@ fn together(all: Decision, next: Decision) -> Decision {
             TransactionEffect::None => all.transaction,
             effect => effect,
         },
-        pin: all.pin.or(next.pin),
+        pin: state::stronger(all.pin, next.pin),
         discard: match next.discard {
             Discard::Nothing => all.discard,
             discard => discard,

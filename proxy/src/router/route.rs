@@ -138,7 +138,10 @@ pub enum Command {
 /// Session state that lives in one server connection and can't be carried to another.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum PinReason {
-    /// SET, RESET, SET ROLE, `set_config` beyond the transaction.
+    /// RESET: takes a parameter's change back. Leaves nothing behind in a session that has changed
+    /// nothing, though its server connection no longer has the parameters it was given.
+    Reset,
+    /// SET, SET ROLE, `set_config` beyond the transaction.
     Set,
     /// LISTEN.
     Listen,
@@ -160,7 +163,8 @@ pub enum PinReason {
 
 impl PinReason {
     /// Every reason, in the order of declaration; for registering one metric child each.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
+        Self::Reset,
         Self::Set,
         Self::Listen,
         Self::TempTable,
@@ -176,6 +180,7 @@ impl PinReason {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Reset => "reset",
             Self::Set => "set",
             Self::Listen => "listen",
             Self::TempTable => "temp_table",

@@ -55,6 +55,14 @@ pub(super) fn pin(tokens: &[Token<'_>]) -> Option<PinReason> {
         .or_else(|| into_temp(tokens))
 }
 
+/// Of two reasons the one that decides: any other outweighs a mere RESET.
+pub(super) fn stronger(one: Option<PinReason>, other: Option<PinReason>) -> Option<PinReason> {
+    match one {
+        None | Some(PinReason::Reset) => other.or(one),
+        Some(_) => one,
+    }
+}
+
 /// State made by the command itself.
 fn command(tokens: &[Token<'_>]) -> Option<PinReason> {
     let (first, rest) = tokens.split_first()?;
@@ -66,7 +74,8 @@ fn command(tokens: &[Token<'_>]) -> Option<PinReason> {
         b"set" if next_is("local") || next_is("transaction") || next_is("constraints") => {
             return None;
         }
-        b"set" | b"reset" => PinReason::Set,
+        b"reset" => PinReason::Reset,
+        b"set" => PinReason::Set,
         b"listen" => PinReason::Listen,
         b"load" => PinReason::Load,
         b"prepare" if next_is("transaction") => return None,
@@ -143,7 +152,7 @@ fn calls(tokens: &[Token<'_>]) -> Option<PinReason> {
         };
         match found {
             Some(PinReason::Set) if is_local(tokens.get(at + 2..).unwrap_or_default()) => {}
-            Some(found) => pin = pin.or(Some(found)),
+            Some(found) => pin = stronger(pin, Some(found)),
             None => {}
         }
     }

@@ -168,9 +168,10 @@ impl Session {
         let Some(identity) = self.context.cluster.node(node).cloned() else { return };
         self.identity.registration.client().running_on(&checkout.key);
         let wanted = Arc::clone(&self.identity.parameters);
-        if !Arc::ptr_eq(&checkout.parameters, &wanted) {
-            let sql = wanted.difference(&checkout.parameters);
+        if !Arc::ptr_eq(&checkout.parameters, &wanted) || checkout.parameters_unsure {
+            let sql = checkout.carry(&wanted);
             checkout.parameters = wanted;
+            checkout.parameters_unsure = false;
             if let Some(sql) = sql {
                 let buffers = self.buffers();
                 to_server::query(&mut buffers.server_out, sql.as_bytes());

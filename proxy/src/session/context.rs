@@ -70,6 +70,7 @@ pub struct Context {
     router: Mutex<Router>,
     rotation: Mutex<Rotation>,
     buffers: Mutex<Vec<Box<Buffers>>>,
+    route_cache_seen: Mutex<(u64, u64)>,
     spaces: Mutex<HashMap<Vec<(String, String)>, Arc<Space>>>,
 }
 
@@ -112,6 +113,7 @@ impl Context {
             router: Mutex::new(router),
             rotation: Mutex::new(Rotation::new()),
             buffers: Mutex::default(),
+            route_cache_seen: Mutex::default(),
             spaces: Mutex::default(),
         }
     }
@@ -119,6 +121,15 @@ impl Context {
     /// The router, for one decision.
     pub fn router(&self) -> MutexGuard<'_, Router> {
         self.router.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Brings the counters of the route cache up to date.
+    pub fn publish_route_cache(&self) {
+        let stats = self.router().cache_stats();
+        let mut seen = self.route_cache_seen.lock().unwrap_or_else(PoisonError::into_inner);
+        self.metrics.route_cache.hits.inc_by(stats.hits.saturating_sub(seen.0));
+        self.metrics.route_cache.misses.inc_by(stats.misses.saturating_sub(seen.1));
+        *seen = (stats.hits, stats.misses);
     }
 
     /// The read rotation, for one choice.

@@ -169,9 +169,7 @@ impl<U> Replies<U> {
             match self.queue.front() {
                 None => return true,
                 Some(Reply::Sync { visible }) => return !visible,
-                Some(Reply::Query(_) | Reply::Function | Reply::Setup | Reply::LocalReady { .. }) => {
-                    return false;
-                }
+                // A Query, too, is skipped (PostgreSQL docs, 55.2.3).
                 Some(_) => match self.queue.pop_front() {
                     Some(
                         Reply::Parse { undo: u, .. }

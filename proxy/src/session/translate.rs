@@ -95,6 +95,11 @@ impl Session {
             return Ok(Step::Again);
         }
         self.about_to_run(&decision);
+        if let (true, Some(buffers)) = (self.context.tuning.load().log_queries, &self.buffers) {
+            let there = header.len.min(buffers.client_in.len());
+            let text = &buffers.client_in[HEADER..there];
+            self.log_statement(text.strip_suffix(b"\0").unwrap_or(text), &decision);
+        }
         let run = self.run_of(&decision);
         let buffers = self.buffers();
         let there = header.len.min(buffers.client_in.len());
@@ -275,6 +280,9 @@ impl Session {
                     return Ok(());
                 }
                 self.about_to_run(&decision);
+                if self.context.tuning.load().log_queries {
+                    self.log_statement(statement.text(), &decision);
+                }
                 self.run_of(&decision)
             }
             // A cursor of DECLARE, or an error that the server will name.
@@ -365,6 +373,17 @@ impl Session {
             link.node.count_statement(kind_of(decision.command), route);
         }
         self.started();
+    }
+
+    /// `log.queries` asked for it.
+    fn log_statement(&self, text: &[u8], decision: &Decision) {
+        tracing::info!(
+            client = %self.identity.address,
+            node = self.link.as_ref().map_or("", |l| l.node.label.as_str()),
+            reason = decision.reason.as_str(),
+            query = %String::from_utf8_lossy(text),
+            "statement"
+        );
     }
 
     /// The client's work begins (or goes on) on the server.
@@ -467,6 +486,12 @@ impl Session {
     }
 
     pub(super) fn pin(&mut self, reason: crate::router::PinReason) {
+        if reason == crate::router::PinReason::Reset && self.pinned.is_none() {
+            if let Some(link) = &mut self.link {
+                link.checkout.parameters_unsure = true;
+            }
+            return;
+        }
         if self.pinned.is_none() {
             self.context.metrics.pinned(reason.as_str());
             tracing::debug!(client = %self.identity.address, reason = reason.as_str(), "pinned");

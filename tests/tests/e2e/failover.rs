@@ -264,7 +264,7 @@ fn planned_switchover_is_followed() {
     client.run("insert into t values (2)");
     old.rejoin(new);
     wait::until("every node is up again", wait::SOON, || {
-        show::nodes(&mut client, "status")
+        show::nodes(&mut client, "pg_status")
             .iter()
             .all(|status| status == "up")
     });

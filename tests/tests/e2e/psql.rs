@@ -36,7 +36,7 @@ fn describe_commands_print_what_they_print_directly() {
         "\\d",
         "\\d accounts",
         "\\d+ transfers",
-        "\\dt+",
+        "\\dt",
         "\\di",
         "\\ds",
         "\\dv",

@@ -88,7 +88,9 @@ fn node_that_is_down_at_the_start_is_taken_in_later() {
     let convoy = Convoy::before(&cluster.ports()).start();
     let mut client = connect(&convoy);
     assert_eq!(client.one("select 1"), "1");
-    assert_eq!(show::nodes(&mut client, "pg_status")[1], "down");
+    wait::until("the node is known to be down", wait::SOON, || {
+        show::nodes(&mut client, "pg_status")[1] == "down"
+    });
     cluster.nodes[1].start();
     wait::until("the node is taken in", wait::SOON, || {
         show::nodes(&mut client, "pg_status")[1] == "up"

@@ -56,6 +56,19 @@ fn error_before_the_clients_sync_makes_its_messages_skipped() {
 }
 
 #[test]
+fn query_behind_a_failed_message_is_skipped_with_it() {
+    let mut q = queue(vec![
+        Reply::Parse { visible: true, undo: 1 },
+        Reply::Query(READ),
+        Reply::Sync { visible: true },
+    ]);
+    assert_eq!(q.on(Backend::ErrorResponse), Verdict::RelayError);
+    assert!(!q.fail(|_| ()));
+    assert_eq!(q.on(Backend::ReadyForQuery), Verdict::RelayReady);
+    assert!(q.is_empty());
+}
+
+#[test]
 fn what_was_not_asked_for_is_a_violation() {
     assert_eq!(queue(vec![]).on(Backend::DataRow), Verdict::Violation);
     assert_eq!(queue(vec![Reply::Bind]).on(Backend::DataRow), Verdict::Violation);
