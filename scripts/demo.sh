@@ -32,25 +32,33 @@ home=$(mktemp -d "${TMPDIR:-/tmp}/pgconvoy-demo.XXXXXX")
 chmod 755 "$home"
 chown "$owner" "$home"
 proxy=
-tail_pid=
 
-cleanup() {
-    trap - EXIT INT TERM HUP
-    printf '\n'
-    say "removing everything"
-    [ -z "$tail_pid" ] || kill "$tail_pid" 2>/dev/null || true
-    if [ -n "$proxy" ]; then
-        kill -KILL "$proxy" 2>/dev/null || true
-        wait "$proxy" 2>/dev/null || true
-    fi
+remove() {
+    if [ -f "$home/proxy.pid" ]; then kill -KILL "$(cat "$home/proxy.pid")" 2>/dev/null || true; fi
     for node in "$home"/node*; do
         [ -f "$node/postmaster.pid" ] || continue
         "${run[@]}" "$bin/pg_ctl" -D "$node" -m immediate -w stop >/dev/null 2>&1 || true
     done
     rm -rf "$home"
 }
+
+cleanup() {
+    trap - EXIT INT TERM HUP
+    printf '\n'
+    say "removing everything"
+    remove
+}
 trap cleanup EXIT
 trap 'exit 0' INT TERM HUP
+
+# Should this script be killed with no chance to clean up, its shadow does.
+shadow() {
+    trap '' INT TERM HUP
+    trap - EXIT
+    while kill -0 $$ 2>/dev/null; do sleep 1; done
+    [ ! -d "$home" ] || remove
+}
+shadow >/dev/null 2>&1 </dev/null &
 
 ports=()
 next=5441
@@ -101,6 +109,7 @@ arguments=(run --listen "127.0.0.1:$port" --http "127.0.0.1:$http")
 for p in "${ports[@]}"; do arguments+=(--node "127.0.0.1:$p"); done
 setsid "$binary" "${arguments[@]}" >"$home/pgconvoy.log" 2>&1 &
 proxy=$!
+echo "$proxy" >"$home/proxy.pid"
 for _ in $(seq 100); do
     kill -0 "$proxy" 2>/dev/null || fail "pgconvoy ended: $(cat "$home/pgconvoy.log")"
     sql "$port" 'select 1' >/dev/null 2>&1 && break
@@ -128,7 +137,7 @@ guide() {
 TEXT
 }
 
-nodes() { "$bin/psql" -X -h 127.0.0.1 -p "$port" -U postgres -d postgres -c 'SHOW POOL_NODES' || true; }
+nodes() { "$bin/psql" -X -P pager=off -h 127.0.0.1 -p "$port" -U postgres -d postgres -c 'SHOW POOL_NODES' || true; }
 
 # The killed server's last processes may still be going: their shared memory is in the way for a moment.
 rewind() {
@@ -158,6 +167,10 @@ failover() {
     rewind "$old" "$new" || { say "pg_rewind failed: $(tail -2 "$home/rewind.log")"; return; }
     follow "$old" "$new"
     start_node "$old"
+    for _ in $(seq 100); do
+        sql "$port" 'SHOW POOL_NODES' | grep -q down || break
+        sleep 0.1
+    done
     say "node $old is back as a replica"
     nodes
 }

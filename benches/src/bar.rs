@@ -85,6 +85,7 @@ pub fn rows(results: &Results) -> Vec<Line> {
     lines.latency();
     lines.bulk();
     lines.clients();
+    lines.inside();
     lines.lines
 }
 
@@ -209,6 +210,45 @@ impl Lines<'_> {
         let what = "capacity with 2 worker threads, against a stub server".to_owned();
         self.add(what, Limit::AtLeast(1.7), growth, "of 1 thread's");
     }
+
+    /// From `cargo bench -p pgconvoy-benches --bench figures`.
+    fn inside(&mut self) {
+        let figures = self.results.figures;
+        let rows = [
+            (
+                "route decision, known shape, pgbench select",
+                200.0,
+                figures.route_repeat_ns,
+                "ns",
+            ),
+            (
+                "the same, allocations",
+                0.0,
+                figures.route_repeat_allocations,
+                "allocations",
+            ),
+            (
+                "route decision, new shape, 200-byte select",
+                30.0,
+                figures.route_first_us,
+                "us",
+            ),
+            (
+                "prepared round trip, allocations",
+                0.0,
+                figures.round_trip_allocations.map(rare),
+                "allocations",
+            ),
+        ];
+        for (what, limit, figure, of) in rows {
+            self.add(what.to_owned(), Limit::AtMost(limit), figure, of);
+        }
+    }
+}
+
+/// Buffers that grow for the last time and the sweeper's work once a second are not the round trip's.
+fn rare(allocations: f64) -> f64 {
+    if allocations < 0.01 { 0.0 } else { allocations }
 }
 
 #[cfg(test)]
@@ -224,6 +264,7 @@ mod tests {
             rows,
             idle: Vec::new(),
             scaling: Vec::new(),
+            figures: crate::figures::Figures::default(),
         }
     }
 

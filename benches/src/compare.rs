@@ -1,6 +1,7 @@
 //! The run: servers and columns are started, every workload goes through all columns in interleaved rounds, and
 //! progress is told on the way.
 
+use crate::figures::Figures;
 use crate::idle::{self, Idle};
 use crate::options::Options;
 use crate::pgbench::{self, Run};
@@ -22,6 +23,14 @@ use std::time::Instant;
 pub fn run(options: &Options) -> Result<Results> {
     let begin = Instant::now();
     raise_descriptor_limit();
+    let machine = machine();
+    say(begin, &machine);
+    if load_average() > 1.0 {
+        say(
+            begin,
+            "WARNING: the machine is busy with something else: the figures will show it",
+        );
+    }
     say(begin, "starting a primary and two replicas");
     let bulk = if options.quick {
         Bulk::Quick
@@ -37,7 +46,7 @@ pub fn run(options: &Options) -> Result<Results> {
         ));
     }
     let mut results = Results {
-        machine: machine(),
+        machine,
         columns: targets
             .iter()
             .map(|target| (target.kind, target.about.clone()))
@@ -46,6 +55,7 @@ pub fn run(options: &Options) -> Result<Results> {
         rows: Vec::new(),
         idle: Vec::new(),
         scaling: Vec::new(),
+        figures: Figures::read(&options.out),
     };
     for item in plan::items(options) {
         results.rows.push(measure(item, &stage, &targets, begin));
@@ -64,7 +74,7 @@ fn start(options: &Options, stage: &Stage, begin: Instant) -> (Vec<Target>, Vec<
     };
     let (mut targets, mut skipped) = (Vec::new(), Vec::new());
     for kind in options.kinds() {
-        match Target::start(kind, stage, sizes).and_then(warm) {
+        match Target::start(kind, stage, sizes).map(warm) {
             Ok(target) => {
                 say(begin, &format!("{}: {}", kind.name(), target.about));
                 targets.push(target);
@@ -78,25 +88,23 @@ fn start(options: &Options, stage: &Stage, begin: Instant) -> (Vec<Target>, Vec<
     (targets, skipped)
 }
 
-/// Opens server connections and fills caches before anything counts.
-fn warm(target: Target) -> Result<Target> {
+/// Opens server connections and fills caches before anything counts. What goes wrong here goes wrong again, and is
+/// told, in the rows.
+fn warm(target: Target) -> Target {
     for mode in [Mode::Simple, Mode::Prepared] {
-        let Load::Pgbench { script, login, .. } = WORKLOADS[0].load else {
-            continue;
-        };
-        let (clients, seconds) = (32, 1);
-        pgbench::run(
-            &target,
-            Run {
+        if let Load::Pgbench { script, login, .. } = WORKLOADS[0].load {
+            let (clients, seconds) = (32, 1);
+            let run = Run {
                 script,
                 mode,
                 login,
                 clients,
                 seconds,
-            },
-        )?;
+            };
+            let _ = pgbench::run(&target, run);
+        }
     }
-    Ok(target)
+    target
 }
 
 fn measure(item: Item, stage: &Stage, targets: &[Target], begin: Instant) -> Row {
@@ -195,7 +203,21 @@ fn machine() -> String {
         .find_map(|line| line.strip_prefix("model name"));
     let model = model.map_or("", |rest| rest.trim_start_matches([' ', '\t', ':']));
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    format!("{cores} cores ({model}), Linux {}", kernel.trim())
+    format!(
+        "{cores} cores ({model}), Linux {}, load average {:.1} at the beginning",
+        kernel.trim(),
+        load_average()
+    )
+}
+
+/// How many processes wanted a core, on average over the last minute: of others, before anything was started.
+fn load_average() -> f64 {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let first = text
+        .split(' ')
+        .next()
+        .and_then(|number| number.parse().ok());
+    first.unwrap_or_default()
 }
 
 fn say(begin: Instant, what: &str) {

@@ -1,5 +1,6 @@
 //! What an idle client costs: thousands of them that have each asked once, while 32 others work.
 
+use crate::client;
 use crate::pgbench::{self, Run};
 use crate::problem::{Problem, Result};
 use crate::results::Sample;
@@ -7,13 +8,7 @@ use crate::stage::{DATABASE, USER};
 use crate::targets::{Kind, Target};
 use crate::usage::pss_kib;
 use crate::workload::{Load, Login, Mode, WORKLOADS};
-use pgconvoy_tests::wire::{frame, startup};
-use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
-
-/// Protocol 3.0.
-const VERSION: u32 = 196_608;
 
 /// The working clients beside the idle ones.
 const ACTIVE: usize = 32;
@@ -83,37 +78,7 @@ fn work(target: &Target, seconds: u64) -> Result<Sample> {
 
 /// Logs in, asks once, and is left alone.
 fn open(port: u16) -> std::io::Result<TcpStream> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
-    stream.write_all(&startup(VERSION, &[("user", USER), ("database", DATABASE)]))?;
-    until_ready(&mut stream)?;
-    stream.write_all(&frame(b'Q', b"select 1\0"))?;
-    until_ready(&mut stream)?;
+    let mut stream = client::login(port, USER, DATABASE)?;
+    client::query(&mut stream, "select 1")?;
     Ok(stream)
-}
-
-/// Reads up to ReadyForQuery, which ends what the server has to say: `Z`, length 5, the status.
-fn until_ready(stream: &mut TcpStream) -> std::io::Result<()> {
-    let mut buffer = [0; 4096];
-    let mut filled = 0;
-    loop {
-        let read = stream.read(&mut buffer[filled..])?;
-        if read == 0 {
-            return Err(std::io::Error::other("the connection was closed"));
-        }
-        filled += read;
-        let said = &buffer[..filled];
-        if said.len() >= 6 && said[..said.len() - 1].ends_with(&[b'Z', 0, 0, 0, 5]) {
-            return Ok(());
-        }
-        if said[0] == b'E' {
-            return Err(std::io::Error::other(
-                String::from_utf8_lossy(said).replace('\0', " "),
-            ));
-        }
-        if filled == buffer.len() {
-            return Err(std::io::Error::other("more was said than a login needs"));
-        }
-    }
 }

@@ -4,8 +4,10 @@
 //! peers and we are measured by the same hands.
 
 pub mod bar;
+pub mod client;
 pub mod compare;
 pub mod copy;
+pub mod figures;
 pub mod idle;
 pub mod options;
 pub mod pgbench;
@@ -16,6 +18,7 @@ pub mod report;
 pub mod results;
 pub mod scaling;
 pub mod stage;
+pub mod statements;
 pub mod stats;
 pub mod stub;
 pub mod targets;

@@ -29,7 +29,7 @@ pub struct Options {
     #[arg(long)]
     pub rounds: Option<usize>,
 
-    /// Length of one pgbench run in seconds [default: 2 for 32 clients and selects, else 1].
+    /// Length of one pgbench run in seconds [default: 2 for selects and connections, else 1].
     #[arg(long)]
     pub seconds: Option<u64>,
 

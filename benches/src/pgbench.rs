@@ -102,7 +102,9 @@ fn rate(outcome: &Outcome) -> Result<f64> {
     let complaint = || {
         let lines = outcome.stderr.lines();
         let mut complaints = lines.filter(|line| line.contains("error:") || line.contains("FATAL"));
-        let first = complaints.next().unwrap_or("no rate was reported");
+        let first = complaints
+            .next()
+            .unwrap_or("no rate was reported: no time was left when all had connected");
         Problem::new("pgbench", first)
     };
     let failed = outcome

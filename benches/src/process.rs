@@ -1,9 +1,9 @@
 //! A peer's process: started as the servers' user, waited for, and killed with the value.
 
+use crate::client;
 use crate::problem::{Problem, Result};
 use pgconvoy_tests::temp::TempDir;
 use pgconvoy_tests::watchdog;
-use pgconvoy_tests::wire::Wire;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -48,12 +48,13 @@ impl Process {
     pub fn wait_serving(&mut self, port: u16, user: &str, database: &str) -> Result<()> {
         let begin = Instant::now();
         loop {
-            let refusal = match Wire::connect(port, user, database) {
-                Ok(mut wire) => match wire.query("select 1") {
-                    Ok(_) => return Ok(()),
-                    Err(error) => error.to_string(),
-                },
-                Err(error) => error.to_string(),
+            let mut asked = client::login(port, user, database);
+            let answer = asked.as_mut().map_or_else(
+                |error| Err(error.to_string()),
+                |stream| client::query(stream, "select 1").map_err(|error| error.to_string()),
+            );
+            let Err(refusal) = answer else {
+                return Ok(());
             };
             let ended = self.child.try_wait().ok().flatten();
             if ended.is_some() || begin.elapsed() > START_LIMIT {

@@ -1,6 +1,7 @@
 //! What was measured: a sample for each workload, column and round; medians over the rounds, and ratios taken within
 //! a round before their median. PURE.
 
+use crate::figures::Figures;
 use crate::idle::Idle;
 use crate::plan::Item;
 use crate::problem::{Problem, Result};
@@ -122,6 +123,8 @@ pub struct Results {
     pub rows: Vec<Row>,
     pub idle: Vec<(Kind, Result<Idle>)>,
     pub scaling: Vec<(&'static str, Result<Scaling>)>,
+    /// What the micro bench `figures` has left.
+    pub figures: Figures,
 }
 
 impl Results {

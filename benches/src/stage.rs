@@ -24,7 +24,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("shared_buffers", "'512MB'"),
     ("autovacuum", "off"),
     ("checkpoint_timeout", "'1h'"),
-    ("max_wal_size", "'16GB'"),
+    ("max_wal_size", "'4GB'"),
     ("wal_keep_size", "'64MB'"),
     ("log_min_messages", "error"),
     ("log_min_error_statement", "panic"),

@@ -22,7 +22,12 @@ impl Report {
     /// A report with its SQLSTATE and message.
     #[must_use]
     pub fn new(code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
-        Self { code: code.into(), message: message.into(), detail: None, hint: None }
+        Self {
+            code: code.into(),
+            message: message.into(),
+            detail: None,
+            hint: None,
+        }
     }
 
     /// Adds what to do.

@@ -25,8 +25,10 @@ enum Command {
     /// Settings come from flags, then the environment (PGCONVOY_POOL_SIZE=50 is pool.size), then
     /// the file, then the defaults. SIGHUP reads them again; SIGTERM and SIGINT let transactions
     /// finish first, SIGQUIT does not.
-    #[command(after_help = "Examples:\n  pgconvoy run --node 10.0.0.11:5432 --node 10.0.0.12:5432\n  \
-                            pgconvoy run --config /etc/pgconvoy.toml")]
+    #[command(
+        after_help = "Examples:\n  pgconvoy run --node 10.0.0.11:5432 --node 10.0.0.12:5432\n  \
+                            pgconvoy run --config /etc/pgconvoy.toml"
+    )]
     Run {
         #[command(flatten)]
         source: Source,
@@ -94,7 +96,10 @@ fn run(source: Source) -> ExitCode {
     if let Err(e) = rlimit::increase_nofile_limit(u64::MAX) {
         eprintln!("the limit of open files could not be raised: {e}");
     }
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(e) => {
             eprintln!("the system refused an event queue: {e}");

@@ -42,7 +42,9 @@ impl Stream {
     /// # Errors
     /// When the socket can't be registered there.
     pub fn rehome(self) -> io::Result<Self> {
-        Ok(Self { tcp: TcpStream::from_std(self.tcp.into_std()?)? })
+        Ok(Self {
+            tcp: TcpStream::from_std(self.tcp.into_std()?)?,
+        })
     }
 
     /// The peer's address.
@@ -62,7 +64,11 @@ impl Stream {
     ///
     /// A read that does not fill the room is taken as having emptied the socket, so the next poll
     /// costs no system call.
-    pub fn poll_fill(&mut self, cx: &mut Context<'_>, buf: &mut BytesMut) -> Poll<io::Result<usize>> {
+    pub fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut BytesMut,
+    ) -> Poll<io::Result<usize>> {
         pin!(self.tcp.read_buf(buf)).poll(cx)
     }
 

@@ -241,7 +241,12 @@ impl Drop for Registration {
 
 impl Registry {
     /// Registers a client that has logged in, with a fresh cancel key.
-    pub fn register(self: &Arc<Self>, user: &str, database: &str, address: SocketAddr) -> Registration {
+    pub fn register(
+        self: &Arc<Self>,
+        user: &str,
+        database: &str,
+        address: SocketAddr,
+    ) -> Registration {
         let mut clients = self.lock();
         let pid = loop {
             // Positive, as tools expect of a process id.
@@ -268,14 +273,19 @@ impl Registry {
         });
         clients.insert(pid, Arc::clone(&client));
         drop(clients);
-        Registration { registry: Arc::clone(self), client }
+        Registration {
+            registry: Arc::clone(self),
+            client,
+        }
     }
 
     /// Looks up whom a cancel request means. The secret is compared as a whole: a guess learns
     /// nothing from a near miss.
     #[must_use]
     pub fn cancel(&self, pid: i32, secret: &[u8]) -> Cancel {
-        let Some(client) = self.lock().get(&pid).cloned() else { return Cancel::Nothing };
+        let Some(client) = self.lock().get(&pid).cloned() else {
+            return Cancel::Nothing;
+        };
         if !bool::from(subtle::ConstantTimeEq::ct_eq(&client.secret[..], secret)) {
             return Cancel::Nothing;
         }

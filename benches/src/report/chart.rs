@@ -116,6 +116,7 @@ mod tests {
             rows,
             idle: Vec::new(),
             scaling: Vec::new(),
+            figures: crate::figures::Figures::default(),
         };
         let svg = render(&results);
         assert_eq!(svg.matches("width=\"420.0\"").count(), 2, "{svg}");

@@ -134,7 +134,8 @@ fn scaling(text: &mut String, results: &Results) {
 
 fn the_bar(text: &mut String, bar: &[Line]) {
     text.push_str("\n## the bar\n\n| what | bar | measured | |\n|---|---|---:|---|\n");
-    for line in bar {
+    let measured = |line: &&Line| line.verdict != Verdict::NotMeasured;
+    for line in bar.iter().filter(measured) {
         let figure = line
             .figure
             .map_or_else(|| "-".to_owned(), |figure| format!("{figure:.2}"));
@@ -150,14 +151,17 @@ fn the_bar(text: &mut String, bar: &[Line]) {
     let count = |verdict| bar.iter().filter(|line| line.verdict == verdict).count();
     let _ = writeln!(
         text,
-        "\n{} met, {} not met, {} stretch goals not reached, {} not measured in this run. The route decision and \
-         the pool's check-out are measured by `cargo bench -p pgconvoy-benches`; allocations in a round trip by \
-         neither.",
+        "\n{} met, {} not met, {} stretch goals not reached.",
         count(Verdict::Met),
         count(Verdict::NotMet),
         count(Verdict::NotReached),
-        count(Verdict::NotMeasured)
     );
+    let missing = bar.iter().filter(|line| !measured(line));
+    let mut missing: Vec<&str> = missing.map(|line| line.what.as_str()).collect();
+    missing.dedup();
+    if !missing.is_empty() {
+        let _ = writeln!(text, "\nNot measured in this run: {}.", missing.join("; "));
+    }
 }
 
 #[cfg(test)]
@@ -182,6 +186,7 @@ mod tests {
             rows,
             idle: Vec::new(),
             scaling: Vec::new(),
+            figures: crate::figures::Figures::default(),
         };
         let text = render(&results, &bar::rows(&results));
         assert!(
@@ -191,6 +196,8 @@ mod tests {
         );
         assert!(text.contains("| pgbouncer | 100 | 0.100 |"));
         assert!(text.contains("**pgpool: SKIPPED**: no pgpool: install it"));
-        assert!(text.contains("0 met, 0 not met"));
+        assert!(
+            text.contains("0 met, 0 not met") && text.contains("Not measured in this run: CPU")
+        );
     }
 }

@@ -14,7 +14,7 @@ const HEADER: usize = 5;
 /// Calls `each` with the type of every whole message at the beginning of `bytes`; gives how long they are together.
 ///
 /// PostgreSQL docs, 55.7: a type byte, then a length that counts itself.
-fn whole_frames(bytes: &[u8], mut each: impl FnMut(u8, &[u8])) -> usize {
+pub fn whole_frames(bytes: &[u8], mut each: impl FnMut(u8, &[u8])) -> usize {
     let mut at = 0;
     while let Some(header) = bytes.get(at..at + HEADER) {
         let length = u32::from_be_bytes([header[1], header[2], header[3], header[4]]) as usize;

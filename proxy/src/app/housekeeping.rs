@@ -22,7 +22,10 @@ pub(super) async fn run(
     directory: Arc<Directory>,
     metrics: Arc<Metrics>,
 ) {
-    let mut gauges = Gauges { metrics, known: HashMap::new() };
+    let mut gauges = Gauges {
+        metrics,
+        known: HashMap::new(),
+    };
     let mut ticks = tokio::time::interval(PERIOD);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -45,9 +48,10 @@ fn enforce(limits: &Limits, registry: &Registry) {
         let (activity, since) = client.activity();
         let (limit, signal) = match activity {
             Activity::Idle => (limits.client_idle_timeout, Signal::ClientIdle),
-            Activity::IdleInTransaction => {
-                (limits.idle_in_transaction_timeout, Signal::IdleInTransaction)
-            }
+            Activity::IdleInTransaction => (
+                limits.idle_in_transaction_timeout,
+                Signal::IdleInTransaction,
+            ),
             Activity::Active => (limits.query_timeout, Signal::QueryTimeout),
             Activity::Waiting => (None, Signal::None),
         };
@@ -67,7 +71,9 @@ impl Gauges {
     fn refresh(&mut self, pools: &[PoolStatus]) {
         let metrics = &self.metrics;
         self.known.retain(|(node, tenant), _| {
-            let still = pools.iter().any(|p| p.node.label == *node && p.tenant == *tenant);
+            let still = pools
+                .iter()
+                .any(|p| p.node.label == *node && p.tenant == *tenant);
             if !still {
                 metrics.forget_pool(node, &tenant.database, &tenant.user);
             }
@@ -79,7 +85,9 @@ impl Gauges {
                 metrics.pool(&pool.node.label, &pool.tenant.database, &pool.tenant.user)
             });
             gauges.idle.set(signed(pool.idle));
-            gauges.active.set(signed(pool.open.saturating_sub(pool.idle)));
+            gauges
+                .active
+                .set(signed(pool.open.saturating_sub(pool.idle)));
             gauges.waiting.set(signed(pool.waiting));
         }
     }

@@ -70,7 +70,11 @@ impl Console for Console_ {
         let rules = self.live.sessions.load().read_rules;
         admin::answer(
             command,
-            &admin::Context { view: &view, rules: &rules, read_node },
+            &admin::Context {
+                view: &view,
+                rules: &rules,
+                read_node,
+            },
         )
     }
 }
@@ -164,7 +168,8 @@ impl App {
                 }
             }
         }
-        self.drain([&mut terminate, &mut interrupt, &mut quit]).await;
+        self.drain([&mut terminate, &mut interrupt, &mut quit])
+            .await;
         self.finish();
         Ok(())
     }
@@ -240,7 +245,10 @@ impl App {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        if tokio::time::timeout(Duration::from_secs(3), gone).await.is_err() {
+        if tokio::time::timeout(Duration::from_secs(3), gone)
+            .await
+            .is_err()
+        {
             tracing::warn!(clients = self.registry.len(), "clients left behind");
         }
     }
@@ -264,8 +272,10 @@ fn contexts(
     directory: &Arc<Directory>,
     metrics: &Arc<Metrics>,
 ) -> Vec<Arc<Context>> {
-    let console: Arc<dyn Console> =
-        Arc::new(Console_ { cluster: Arc::clone(cluster), live: live.clone() });
+    let console: Arc<dyn Console> = Arc::new(Console_ {
+        cluster: Arc::clone(cluster),
+        live: live.clone(),
+    });
     (0..settings.workers)
         .map(|worker| {
             Arc::new(Context::new(
@@ -290,7 +300,11 @@ fn start_workers(
 ) -> Result<Vec<std::thread::JoinHandle<()>>, StartError> {
     let mut listeners = Vec::new();
     for address in &settings.listen {
-        let listen = |source| StartError::Listen { address: *address, key: "listen", source };
+        let listen = |source| StartError::Listen {
+            address: *address,
+            key: "listen",
+            source,
+        };
         let socket = listener::bind(*address).map_err(listen)?;
         let bound = socket.local_addr().map_err(listen)?;
         tracing::info!(address = %bound, "listening");
@@ -300,23 +314,43 @@ fn start_workers(
     let mut inboxes = Vec::new();
     for context in contexts {
         if context.worker == 0 {
-            desks.push(Desk { context: Arc::clone(context), inbox: None });
+            desks.push(Desk {
+                context: Arc::clone(context),
+                inbox: None,
+            });
         } else {
             let (sender, receiver) = listener::inbox();
-            desks.push(Desk { context: Arc::clone(context), inbox: Some(sender) });
+            desks.push(Desk {
+                context: Arc::clone(context),
+                inbox: Some(sender),
+            });
             inboxes.push((Arc::clone(context), receiver));
         }
     }
     let mut threads = Vec::new();
     for (context, inbox) in inboxes {
         let duty = Duty::Inbox(inbox);
-        let worker = Worker { context, door: Arc::clone(door), duty, end: end.clone() };
+        let worker = Worker {
+            context,
+            door: Arc::clone(door),
+            duty,
+            end: end.clone(),
+        };
         threads.push(worker.start()?);
     }
     if let Some(first) = contexts.first() {
-        let duty = Duty::Accept { listeners, desks, stop: stop.clone() };
+        let duty = Duty::Accept {
+            listeners,
+            desks,
+            stop: stop.clone(),
+        };
         let context = Arc::clone(first);
-        let worker = Worker { context, door: Arc::clone(door), duty, end: end.clone() };
+        let worker = Worker {
+            context,
+            door: Arc::clone(door),
+            duty,
+            end: end.clone(),
+        };
         threads.push(worker.start()?);
     }
     Ok(threads)
@@ -328,13 +362,23 @@ fn serve_http(
     cluster: &Arc<Cluster>,
     phase: watch::Receiver<Phase>,
 ) -> Result<(), StartError> {
-    let Some(address) = settings.http.listen else { return Ok(()) };
-    let listen = |source| StartError::Listen { address, key: "http.listen", source };
+    let Some(address) = settings.http.listen else {
+        return Ok(());
+    };
+    let listen = |source| StartError::Listen {
+        address,
+        key: "http.listen",
+        source,
+    };
     let socket = listener::bind(address).map_err(listen)?;
     let bound = socket.local_addr().map_err(listen)?;
     let socket = tokio::net::TcpListener::from_std(socket).map_err(listen)?;
     tracing::info!(address = %bound, "serving metrics and health over HTTP");
-    let server = Server { metrics: Arc::clone(metrics), cluster: Arc::clone(cluster), phase };
+    let server = Server {
+        metrics: Arc::clone(metrics),
+        cluster: Arc::clone(cluster),
+        phase,
+    };
     tokio::spawn(server.run(socket));
     Ok(())
 }

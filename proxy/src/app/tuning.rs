@@ -63,7 +63,11 @@ pub(super) fn nodes(settings: &Settings) -> Vec<NodeSpec> {
     settings
         .nodes
         .iter()
-        .map(|n| NodeSpec { host: n.host.clone(), port: n.port, weight: n.weight })
+        .map(|n| NodeSpec {
+            host: n.host.clone(),
+            port: n.port,
+            weight: n.weight,
+        })
         .collect()
 }
 
@@ -104,7 +108,11 @@ fn sessions(settings: &Settings) -> Tuning {
 fn monitor(settings: &Settings) -> MonitorSettings {
     MonitorSettings {
         user: settings.monitor.user.clone(),
-        password: settings.monitor.password.as_ref().map(|p| p.expose().to_owned()),
+        password: settings
+            .monitor
+            .password
+            .as_ref()
+            .map(|p| p.expose().to_owned()),
         database: settings.monitor.database.clone(),
         check_period: settings.health.check_period,
         check_timeout: settings.health.check_timeout,

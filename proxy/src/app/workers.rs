@@ -48,7 +48,9 @@ impl Worker {
     /// # Errors
     /// When the system gives no thread or no event queue.
     pub(super) fn start(self) -> io::Result<JoinHandle<()>> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         std::thread::Builder::new()
             .name(format!("worker-{}", self.context.worker))
             .stack_size(STACK)
@@ -56,13 +58,22 @@ impl Worker {
     }
 
     async fn run(self) {
-        let Self { context, door, duty, mut end } = self;
+        let Self {
+            context,
+            door,
+            duty,
+            mut end,
+        } = self;
         tokio::spawn(sweep(Arc::clone(&context)));
         match duty {
             Duty::Inbox(inbox) => {
                 tokio::spawn(listener::work(context, door, inbox));
             }
-            Duty::Accept { listeners, desks, stop } => {
+            Duty::Accept {
+                listeners,
+                desks,
+                stop,
+            } => {
                 for socket in listeners {
                     match TcpListener::from_std(socket) {
                         Ok(socket) => {

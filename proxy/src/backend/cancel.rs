@@ -28,7 +28,9 @@ pub async fn forward(cancel: CancelInFlight) -> io::Result<()> {
 pub async fn abandon(key: &BackendKey) {
     match tokio::time::timeout(TIMEOUT, send(key)).await {
         Ok(Ok(())) => {}
-        Ok(Err(e)) => tracing::debug!(node = %key.host, port = key.port, error = %e, "cancel failed"),
+        Ok(Err(e)) => {
+            tracing::debug!(node = %key.host, port = key.port, error = %e, "cancel failed")
+        }
         Err(_) => tracing::debug!(node = %key.host, port = key.port, "cancel timed out"),
     }
 }

@@ -75,8 +75,9 @@ async fn open(target: &Target, at: &str) -> Result<Connection, ConnectError> {
             format!("cannot connect to node {at}: {e}"),
         ))
     };
-    let tcp =
-        TcpStream::connect((target.host.as_str(), target.port)).await.map_err(unreachable)?;
+    let tcp = TcpStream::connect((target.host.as_str(), target.port))
+        .await
+        .map_err(unreachable)?;
     let mut stream = Stream::new(tcp).map_err(unreachable)?;
     let mut buf = BytesMut::with_capacity(2048);
     let who = LoginTarget {

@@ -72,7 +72,10 @@ impl Connection {
 
     /// Notes a ParameterStatus.
     pub fn note_parameter(&mut self, name: &[u8], value: &[u8]) {
-        let (name, value) = (String::from_utf8_lossy(name), String::from_utf8_lossy(value));
+        let (name, value) = (
+            String::from_utf8_lossy(name),
+            String::from_utf8_lossy(value),
+        );
         match self.reported.iter_mut().find(|(n, _)| *n == name) {
             Some((_, v)) => *v = value.into_owned(),
             None => self.reported.push((name.into_owned(), value.into_owned())),

@@ -23,7 +23,9 @@ impl ParameterSet {
     ///
     /// # Errors
     /// A name that is not letters, digits, `_` and `$`, in parts joined by dots.
-    pub fn new(pairs: impl IntoIterator<Item = (String, String)>) -> Result<Arc<Self>, InvalidName> {
+    pub fn new(
+        pairs: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Arc<Self>, InvalidName> {
         let mut entries: Vec<(String, String)> = Vec::new();
         for (name, value) in pairs {
             if !valid_name(&name) {
@@ -46,7 +48,10 @@ impl ParameterSet {
     /// The value of a parameter; `name` in lower case.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
-        let at = self.entries.binary_search_by(|(n, _)| n.as_str().cmp(name)).ok()?;
+        let at = self
+            .entries
+            .binary_search_by(|(n, _)| n.as_str().cmp(name))
+            .ok()?;
         Some(&self.entries[at].1)
     }
 
@@ -82,7 +87,9 @@ fn valid_name(name: &str) -> bool {
     !name.is_empty()
         && name.split('.').all(|part| {
             let mut bytes = part.bytes();
-            bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_' || b >= 0x80)
+            bytes
+                .next()
+                .is_some_and(|b| b.is_ascii_alphabetic() || b == b'_' || b >= 0x80)
                 && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'$' || b >= 0x80)
         })
 }
@@ -112,7 +119,12 @@ mod tests {
     use super::*;
 
     fn set(pairs: &[(&str, &str)]) -> Arc<ParameterSet> {
-        ParameterSet::new(pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))).unwrap()
+        ParameterSet::new(
+            pairs
+                .iter()
+                .map(|(n, v)| ((*n).to_owned(), (*v).to_owned())),
+        )
+        .unwrap()
     }
 
     #[test]
@@ -146,7 +158,10 @@ mod tests {
     #[test]
     fn names_that_are_no_names_are_refused() {
         for bad in ["", "a b", "x;y", "1a", "a..b", "a'"] {
-            assert!(ParameterSet::new([(bad.to_owned(), String::new())]).is_err(), "{bad}");
+            assert!(
+                ParameterSet::new([(bad.to_owned(), String::new())]).is_err(),
+                "{bad}"
+            );
         }
     }
 }

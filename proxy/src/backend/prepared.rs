@@ -34,7 +34,10 @@ impl Prepared {
         if self.used.len() < limit {
             return None;
         }
-        self.used.iter().min_by_key(|(_, at)| **at).map(|(id, _)| *id)
+        self.used
+            .iter()
+            .min_by_key(|(_, at)| **at)
+            .map(|(id, _)| *id)
     }
 
     /// The server was sent (or turns out to still have) the statement.

@@ -52,14 +52,22 @@ pub async fn reset(connection: &mut Connection, leftover: Leftover) -> bool {
 /// # Errors
 /// The server's own error, or that the connection broke or took too long.
 pub async fn execute(connection: &mut Connection, sql: &[u8]) -> Result<TransactionStatus, Report> {
-    tokio::time::timeout(TIMEOUT, run(connection, sql)).await.unwrap_or_else(|_| {
-        Err(Report::new(sqlstate::CONNECTION_FAILURE, "the server did not answer in time"))
-    })
+    tokio::time::timeout(TIMEOUT, run(connection, sql))
+        .await
+        .unwrap_or_else(|_| {
+            Err(Report::new(
+                sqlstate::CONNECTION_FAILURE,
+                "the server did not answer in time",
+            ))
+        })
 }
 
 async fn run(connection: &mut Connection, sql: &[u8]) -> Result<TransactionStatus, Report> {
     let lost = |e: std::io::Error| {
-        Report::new(sqlstate::CONNECTION_FAILURE, format!("server connection lost: {e}"))
+        Report::new(
+            sqlstate::CONNECTION_FAILURE,
+            format!("server connection lost: {e}"),
+        )
     };
     let mut buf = BytesMut::with_capacity(512);
     to_server::query(&mut buf, sql);
@@ -86,7 +94,9 @@ async fn run(connection: &mut Connection, sql: &[u8]) -> Result<TransactionStatu
                         )),
                     };
                 }
-                Some(Backend::ErrorResponse) => failure = Some(ErrorFields::parse(body).to_report()),
+                Some(Backend::ErrorResponse) => {
+                    failure = Some(ErrorFields::parse(body).to_report())
+                }
                 Some(Backend::ParameterStatus) => {
                     if let Ok((name, value)) = messages::parameter_status(body) {
                         let (name, value) = (name.to_vec(), value.to_vec());

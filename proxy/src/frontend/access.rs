@@ -81,7 +81,11 @@ impl Access {
     pub fn new(settings: &Settings) -> Result<Self, UnusableSecret> {
         let mut secrets = Vec::new();
         for user in &settings.users {
-            let stored = user.password.as_ref().map(|s| parse(user, s.expose())).transpose()?;
+            let stored = user
+                .password
+                .as_ref()
+                .map(|s| parse(user, s.expose()))
+                .transpose()?;
             secrets.push(stored);
         }
         let known = settings.users.iter().zip(&secrets);
@@ -97,10 +101,12 @@ impl Access {
                 // Derived now rather than at the first login; it stays with the secret.
                 let _derived = stored.scram_verifier(&user.name, &mock);
             }
-            let server_user: Arc<str> =
-                user.server_user.as_deref().unwrap_or(&user.name).into();
-            let server_secret =
-                user.server_password.as_ref().map(|s| parse(user, s.expose())).transpose()?;
+            let server_user: Arc<str> = user.server_user.as_deref().unwrap_or(&user.name).into();
+            let server_secret = user
+                .server_password
+                .as_ref()
+                .map(|s| parse(user, s.expose()))
+                .transpose()?;
             if let Some(size) = user.pool_size {
                 by_user.insert(Arc::clone(&server_user), count(size));
             }
@@ -122,7 +128,11 @@ impl Access {
             open: settings.auth.open_access,
             mode: mode(settings.pool.mode),
             mock,
-            sizes: Sizes { default: count(settings.pool.size), by_user, by_database },
+            sizes: Sizes {
+                default: count(settings.pool.size),
+                by_user,
+                by_database,
+            },
         })
     }
 
@@ -153,7 +163,9 @@ impl Access {
     pub fn lodging(&self, user: &str, database: &str) -> Lodging {
         let account = self.accounts.get(user);
         let place = self.places.get(database);
-        let mode = account.and_then(|a| a.pool_mode).or(place.and_then(|p| p.pool_mode));
+        let mode = account
+            .and_then(|a| a.pool_mode)
+            .or(place.and_then(|p| p.pool_mode));
         Lodging {
             tenant: Tenant {
                 database: place.map_or_else(|| database.into(), |p| Arc::clone(&p.target)),
@@ -168,7 +180,10 @@ impl Access {
     #[must_use]
     pub fn size_of(&self, tenant: &Tenant) -> usize {
         let sizes = &self.sizes;
-        let own = sizes.by_user.get(&tenant.user).or(sizes.by_database.get(&tenant.database));
+        let own = sizes
+            .by_user
+            .get(&tenant.user)
+            .or(sizes.by_database.get(&tenant.database));
         own.copied().unwrap_or(sizes.default)
     }
 }
@@ -181,14 +196,20 @@ fn places(settings: &Settings) -> (HashMap<String, Place>, HashMap<Arc<str>, usi
         if let Some(size) = database.pool_size {
             sizes.insert(Arc::clone(&target), count(size));
         }
-        let place = Place { target, pool_mode: database.pool_mode.map(mode) };
+        let place = Place {
+            target,
+            pool_mode: database.pool_mode.map(mode),
+        };
         places.insert(database.name.clone(), place);
     }
     (places, sizes)
 }
 
 fn parse(user: &User, secret: &str) -> Result<Stored, UnusableSecret> {
-    Stored::parse(secret).map_err(|source| UnusableSecret { user: user.name.clone(), source })
+    Stored::parse(secret).map_err(|source| UnusableSecret {
+        user: user.name.clone(),
+        source,
+    })
 }
 
 fn method(method: AuthMethod) -> Method {

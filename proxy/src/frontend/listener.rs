@@ -74,13 +74,17 @@ pub async fn accept(
 }
 
 fn seat(tcp: TcpStream, address: SocketAddr, desks: &[Desk], door: &Arc<Door>) {
-    let fewest = desks.iter().min_by_key(|d| d.context.clients.load(Ordering::Relaxed));
+    let fewest = desks
+        .iter()
+        .min_by_key(|d| d.context.clients.load(Ordering::Relaxed));
     let Some(desk) = fewest else { return };
     desk.context.metrics.client_connections_total.inc();
     let sent = match &desk.inbox {
         None => serve(&desk.context, door, tcp, address),
         Some(inbox) => tcp.into_std().and_then(|tcp| {
-            inbox.try_send((tcp, address)).map_err(|_| io::ErrorKind::ConnectionRefused.into())
+            inbox
+                .try_send((tcp, address))
+                .map_err(|_| io::ErrorKind::ConnectionRefused.into())
         }),
     };
     if let Err(e) = sent {
@@ -91,8 +95,7 @@ fn seat(tcp: TcpStream, address: SocketAddr, desks: &[Desk], door: &Arc<Door>) {
 /// Serves what arrives, until the acceptor is gone.
 pub async fn work(context: Arc<Context>, door: Arc<Door>, mut inbox: mpsc::Receiver<Arrival>) {
     while let Some((tcp, address)) = inbox.recv().await {
-        let served = TcpStream::from_std(tcp)
-            .and_then(|tcp| serve(&context, &door, tcp, address));
+        let served = TcpStream::from_std(tcp).and_then(|tcp| serve(&context, &door, tcp, address));
         if let Err(e) = served {
             tracing::debug!(client = %address, error = %e, "client lost before its first byte");
         }

@@ -78,11 +78,21 @@ impl Door {
         admission: Arc<ArcSwap<Admission>>,
         registry: Arc<Registry>,
     ) -> Self {
-        Self { access, admission, registry, welcomes: Welcomes::default() }
+        Self {
+            access,
+            admission,
+            registry,
+            welcomes: Welcomes::default(),
+        }
     }
 
     /// Serves one connection from its first byte to its last.
-    pub async fn serve(self: Arc<Self>, context: Arc<Context>, stream: Stream, address: SocketAddr) {
+    pub async fn serve(
+        self: Arc<Self>,
+        context: Arc<Context>,
+        stream: Stream,
+        address: SocketAddr,
+    ) {
         let admitted = context.admit();
         let log = self.admission.load().log_connections;
         // Boxed: a login's future is large, and a session's life is long.
@@ -222,13 +232,12 @@ async fn first_packet(stream: &mut Stream, buf: &mut BytesMut) -> Result<FirstPa
         Refused::Because(report, RejectReason::Protocol)
     };
     loop {
-        if let Some(length) = startup::packet_len(buf).map_err(malformed)? {
-            if buf.len() >= length {
+        if let Some(length) = startup::packet_len(buf).map_err(malformed)?
+            && buf.len() >= length {
                 let packet = startup::first_packet(&buf[..length]).map_err(malformed)?;
                 buf.advance(length);
                 return Ok(packet);
             }
-        }
         buf.reserve(1024);
         if stream.read_buf(buf).await? == 0 {
             return Err(Refused::Silently);
@@ -243,8 +252,8 @@ fn parameters(startup: &Startup) -> Result<Arc<ParameterSet>, Refused> {
     };
     let mut pairs = Vec::new();
     if let Some(options) = startup.get("options") {
-        let settings = startup_options::settings(options)
-            .map_err(|e| refuse(e.sqlstate(), e.to_string()))?;
+        let settings =
+            startup_options::settings(options).map_err(|e| refuse(e.sqlstate(), e.to_string()))?;
         pairs.extend(settings);
     }
     for (name, value) in &startup.parameters {
@@ -264,12 +273,14 @@ fn parameters(startup: &Startup) -> Result<Arc<ParameterSet>, Refused> {
             _ => pairs.push((name.clone(), value.clone())),
         }
     }
-    ParameterSet::new(pairs)
-        .map_err(|e| refuse(sqlstate::SYNTAX_ERROR, e.to_string()))
+    ParameterSet::new(pairs).map_err(|e| refuse(sqlstate::SYNTAX_ERROR, e.to_string()))
 }
 
 fn is_false(value: &str) -> bool {
-    matches!(value.to_ascii_lowercase().as_str(), "false" | "off" | "no" | "0" | "f" | "n")
+    matches!(
+        value.to_ascii_lowercase().as_str(),
+        "false" | "off" | "no" | "0" | "f" | "n"
+    )
 }
 
 fn denied(error: &LoginError, address: SocketAddr) -> Refused {
@@ -306,7 +317,10 @@ async fn farewell(stream: &mut Stream, report: &Report) {
         stream.write_all(&out).await?;
         stream.shutdown().await
     };
-    if !matches!(tokio::time::timeout(Duration::from_secs(2), told).await, Ok(Ok(()))) {
+    if !matches!(
+        tokio::time::timeout(Duration::from_secs(2), told).await,
+        Ok(Ok(()))
+    ) {
         tracing::trace!("the refused client did not wait for the reason");
     }
 }

@@ -42,10 +42,12 @@ pub(super) struct Welcome {
     learned: u64,
 }
 
+type Known = HashMap<(Tenant, Arc<ParameterSet>), Arc<Welcome>>;
+
 /// All that is remembered.
 #[derive(Debug, Default)]
 pub(super) struct Welcomes {
-    known: Mutex<HashMap<(Tenant, Arc<ParameterSet>), Arc<Welcome>>>,
+    known: Mutex<Known>,
 }
 
 impl Welcomes {
@@ -81,9 +83,7 @@ impl Welcomes {
         Ok(welcome)
     }
 
-    fn lock(
-        &self,
-    ) -> std::sync::MutexGuard<'_, HashMap<(Tenant, Arc<ParameterSet>), Arc<Welcome>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -132,7 +132,11 @@ async fn ask(
 /// The primary, whose parameters are what sessions rely on; without one, any node that answers.
 fn any_node(cluster: &Cluster) -> Option<NodeId> {
     let view = cluster.view();
-    let up = view.nodes.iter().find(|n| n.health == Health::Up).map(|n| n.node.id);
+    let up = view
+        .nodes
+        .iter()
+        .find(|n| n.health == Health::Up)
+        .map(|n| n.node.id);
     view.primary.or(up)
 }
 
@@ -141,7 +145,11 @@ fn compose(reported: &[(String, String)], parameters: &Arc<ParameterSet>) -> Wel
     let mut quoting = Quoting::Standard;
     for (name, value) in reported {
         // Clients talk to the cluster, which takes writes, whichever node was asked.
-        let value = if name == "in_hot_standby" { "off" } else { value };
+        let value = if name == "in_hot_standby" {
+            "off"
+        } else {
+            value
+        };
         to_client::parameter_status(&mut messages, name.as_bytes(), value.as_bytes());
         let unsafe_quoting = match name.as_str() {
             "standard_conforming_strings" => value != "on",
@@ -163,7 +171,16 @@ fn compose(reported: &[(String, String)], parameters: &Arc<ParameterSet>) -> Wel
 /// Whether the encoding has characters that hold ASCII bytes (PostgreSQL docs, 24.3.1: the
 /// encodings that are for clients only).
 fn hides_ascii(encoding: &str) -> bool {
-    ["SJIS", "BIG5", "GBK", "UHC", "GB18030", "JOHAB", "SHIFT_JIS_2004"].contains(&encoding)
+    [
+        "SJIS",
+        "BIG5",
+        "GBK",
+        "UHC",
+        "GB18030",
+        "JOHAB",
+        "SHIFT_JIS_2004",
+    ]
+    .contains(&encoding)
 }
 
 fn unreachable(cluster: &Cluster, limit: Duration) -> Report {
@@ -172,7 +189,11 @@ fn unreachable(cluster: &Cluster, limit: Duration) -> Report {
         .nodes
         .iter()
         .map(|n| {
-            format!("{}: {}", n.node.label, n.last_error.as_deref().unwrap_or("no free connection"))
+            format!(
+                "{}: {}",
+                n.node.label,
+                n.last_error.as_deref().unwrap_or("no free connection")
+            )
         })
         .collect();
     Report::new(

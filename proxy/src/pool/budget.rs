@@ -71,7 +71,10 @@ impl Budget {
     /// A budget of `limit` connections.
     #[must_use]
     pub fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self { limit: AtomicUsize::new(limit), ..Self::default() })
+        Arc::new(Self {
+            limit: AtomicUsize::new(limit),
+            ..Self::default()
+        })
     }
 
     /// Changes the limit; connections over it are closed as they come back.
@@ -116,8 +119,18 @@ impl Budget {
         let (grant, receiver) = oneshot::channel();
         let mut queue = self.lock();
         // By time of arrival, since a waiter that was told to open a connection may come back.
-        let at = queue.iter().rposition(|w| w.since <= since).map_or(0, |i| i + 1);
-        queue.insert(at, Waiter { worker, since, grant });
+        let at = queue
+            .iter()
+            .rposition(|w| w.since <= since)
+            .map_or(0, |i| i + 1);
+        queue.insert(
+            at,
+            Waiter {
+                worker,
+                since,
+                grant,
+            },
+        );
         self.waiting.store(queue.len(), Ordering::SeqCst);
         receiver
     }
@@ -127,7 +140,9 @@ impl Budget {
     #[must_use]
     pub fn hand_over(&self, worker: usize, mut free: Object) -> Option<Object> {
         loop {
-            let Some(waiter) = self.next_for(worker) else { return Some(free) };
+            let Some(waiter) = self.next_for(worker) else {
+                return Some(free);
+            };
             if waiter.worker == worker {
                 match waiter.grant.send(Grant::Own(free)) {
                     Ok(()) => return None,

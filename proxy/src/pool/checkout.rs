@@ -72,7 +72,11 @@ impl Shared {
     /// Idle connections over all workers.
     #[must_use]
     pub fn idle(&self) -> usize {
-        self.members.iter().filter_map(|m| m.get()?.upgrade()).map(|p| p.idle()).sum()
+        self.members
+            .iter()
+            .filter_map(|m| m.get()?.upgrade())
+            .map(|p| p.idle())
+            .sum()
     }
 
     fn target(&self) -> Target {
@@ -104,7 +108,11 @@ impl Pool {
         shared: Arc<Shared>,
         worker: usize,
     ) -> Result<Arc<Self>, deadpool::managed::BuildError> {
-        let pool = Arc::new(Self { shared, worker, idle: Idle::new()? });
+        let pool = Arc::new(Self {
+            shared,
+            worker,
+            idle: Idle::new()?,
+        });
         if let Some(place) = pool.shared.members.get(worker) {
             // Each worker makes its part once.
             let _first = place.set(Arc::downgrade(&pool));
@@ -119,7 +127,10 @@ impl Pool {
             return None;
         }
         let object = self.idle.take()?;
-        Some(Checkout { object: Some(object), pool: Arc::clone(self) })
+        Some(Checkout {
+            object: Some(object),
+            pool: Arc::clone(self),
+        })
     }
 
     /// A connection, waiting in line for as long as it takes; `since` ([`clock::now`]) is the
@@ -142,7 +153,10 @@ impl Pool {
                 Ok(Grant::Room) | Err(_) => None,
             };
             if let Some(object) = object {
-                return Ok(Checkout { object: Some(object), pool: Arc::clone(self) });
+                return Ok(Checkout {
+                    object: Some(object),
+                    pool: Arc::clone(self),
+                });
             }
         }
     }
@@ -181,7 +195,11 @@ impl Pool {
             self.put_back(object);
             return;
         }
-        let others = self.shared.members.iter().filter_map(|m| m.get()?.upgrade());
+        let others = self
+            .shared
+            .members
+            .iter()
+            .filter_map(|m| m.get()?.upgrade());
         for other in others.filter(|o| o.worker != self.worker) {
             if let Some(object) = other.idle.give_away().and_then(|p| self.bring_home(p)) {
                 self.put_back(object);
@@ -191,6 +209,7 @@ impl Pool {
         self.prewarm();
     }
 
+    #[allow(clippy::boxed_local, reason = "it comes out of a pool, where all are boxed")]
     fn bring_home(&self, pooled: Box<Pooled>) -> Option<Object> {
         match pooled.rehome() {
             Ok(pooled) => self.idle.adopt(Box::new(pooled)),
@@ -206,7 +225,9 @@ impl Pool {
         // First idle, then look for waiters: one that joins the queue in between finds it there.
         drop(object);
         while self.shared.budget.waiting() > 0 {
-            let Some(object) = self.idle.take() else { return };
+            let Some(object) = self.idle.take() else {
+                return;
+            };
             match self.shared.budget.hand_over(self.worker, object) {
                 None => return,
                 Some(nobody_waited) => drop(nobody_waited),
@@ -218,7 +239,9 @@ impl Pool {
         let limits = self.shared.limits.load_full();
         match connect::connect(&self.shared.target(), limits.connect_timeout).await {
             Ok(connection) => {
-                let expires = limits.lifetime.map_or(0, |l| expiry(l, limits.lifetime_jitter));
+                let expires = limits
+                    .lifetime
+                    .map_or(0, |l| expiry(l, limits.lifetime_jitter));
                 let pooled = Box::new(Pooled::new(connection, expires, permit));
                 if let Some(object) = self.idle.adopt(pooled) {
                     self.put_back(object);
@@ -226,7 +249,8 @@ impl Pool {
             }
             Err(error) => {
                 // A full server is waited for as long as some connection of ours can come back.
-                let hold = matches!(error, ConnectError::NotNow(_)) && self.shared.budget.open() > 1;
+                let hold =
+                    matches!(error, ConnectError::NotNow(_)) && self.shared.budget.open() > 1;
                 let told = !hold && self.shared.budget.fail_one(self.worker, &error);
                 if !told {
                     tracing::debug!(node = %self.shared.node.label, error = %error.report(),
@@ -278,9 +302,15 @@ impl Checkout {
     /// Gives the connection back: no transaction is open, no reply is outstanding, no state of the
     /// session is left but [`Connection::parameters`] and [`Connection::prepared`].
     pub fn release(mut self, now: u64) {
-        let Some(mut object) = self.object.take() else { return };
+        let Some(mut object) = self.object.take() else {
+            return;
+        };
         object.idle_since = now;
-        let cancelled = object.key.cancels.load(std::sync::atomic::Ordering::Acquire) > 0;
+        let cancelled = object
+            .key
+            .cancels
+            .load(std::sync::atomic::Ordering::Acquire)
+            > 0;
         if object.expired(now) || cancelled || self.pool.shared.budget.exceeded() {
             drop(Object::take(object));
             return;
@@ -305,15 +335,25 @@ impl Drop for Checkout {
 
 impl Deref for Checkout {
     type Target = Connection;
-    #[allow(clippy::expect_used, reason = "the object is only taken by value, in release and drop")]
+    #[allow(
+        clippy::expect_used,
+        reason = "the object is only taken by value, in release and drop"
+    )]
     fn deref(&self) -> &Connection {
-        self.object.as_ref().expect("a checkout holds its connection until it is consumed")
+        self.object
+            .as_ref()
+            .expect("a checkout holds its connection until it is consumed")
     }
 }
 
 impl DerefMut for Checkout {
-    #[allow(clippy::expect_used, reason = "the object is only taken by value, in release and drop")]
+    #[allow(
+        clippy::expect_used,
+        reason = "the object is only taken by value, in release and drop"
+    )]
     fn deref_mut(&mut self) -> &mut Connection {
-        self.object.as_mut().expect("a checkout holds its connection until it is consumed")
+        self.object
+            .as_mut()
+            .expect("a checkout holds its connection until it is consumed")
     }
 }

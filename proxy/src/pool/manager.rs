@@ -26,7 +26,11 @@ impl Pooled {
     /// Puts a new connection under its permit.
     #[must_use]
     pub fn new(connection: Connection, expires: u64, permit: Permit) -> Self {
-        Self { connection, expires, _permit: permit }
+        Self {
+            connection,
+            expires,
+            _permit: permit,
+        }
     }
 
     /// Moves it to the reactor of the calling runtime.
@@ -61,6 +65,7 @@ impl DerefMut for Pooled {
 /// Adopts connections into deadpool's pool.
 #[derive(Debug, Default)]
 pub struct Adopter {
+    #[allow(clippy::vec_box, reason = "they move on into the pool as they are")]
     arrivals: Mutex<Vec<Box<Pooled>>>,
 }
 
@@ -81,7 +86,9 @@ impl managed::Manager for Adopter {
         if pooled.is_quiet() {
             Ok(())
         } else {
-            Err(RecycleError::message("the server closed the connection or sent something unasked"))
+            Err(RecycleError::message(
+                "the server closed the connection or sent something unasked",
+            ))
         }
     }
 }
@@ -122,7 +129,11 @@ impl Idle {
     #[must_use]
     pub fn adopt(&self, pooled: Box<Pooled>) -> Option<Object> {
         let manager = self.pool.manager();
-        manager.arrivals.lock().unwrap_or_else(PoisonError::into_inner).push(pooled);
+        manager
+            .arrivals
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(pooled);
         self.take()
     }
 
@@ -130,7 +141,10 @@ impl Idle {
     #[must_use]
     pub fn give_away(&self) -> Option<Box<Pooled>> {
         let mut given = false;
-        self.pool.retain(|_, _| std::mem::replace(&mut given, true)).removed.pop()
+        self.pool
+            .retain(|_, _| std::mem::replace(&mut given, true))
+            .removed
+            .pop()
     }
 
     /// Closes the idle connections that `stale` names; returns how many are left and were closed.

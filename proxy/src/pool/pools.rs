@@ -95,7 +95,9 @@ pub struct Directory {
 
 impl std::fmt::Debug for Directory {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Directory").field("nodes", &self.nodes.len()).finish_non_exhaustive()
+        f.debug_struct("Directory")
+            .field("nodes", &self.nodes.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -132,13 +134,17 @@ impl Directory {
             self.workers,
             Arc::clone(&self.limits),
         ));
-        shared.credential.store(self.lock_credentials().get(tenant).cloned());
+        shared
+            .credential
+            .store(self.lock_credentials().get(tenant).cloned());
         map.insert((tenant.clone(), node), Arc::downgrade(&shared));
         Some(shared)
     }
 
     fn learn(&self, tenant: &Tenant, credential: &Arc<Credential>) {
-        let known = self.lock_credentials().insert(tenant.clone(), Arc::clone(credential));
+        let known = self
+            .lock_credentials()
+            .insert(tenant.clone(), Arc::clone(credential));
         if known.is_some_and(|k| Arc::ptr_eq(&k, credential)) {
             return;
         }
@@ -188,10 +194,10 @@ impl Directory {
         all.iter().for_each(&mut f);
     }
 
-    fn lock_credentials(
-        &self,
-    ) -> std::sync::MutexGuard<'_, HashMap<Tenant, Arc<Credential>>> {
-        self.credentials.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_credentials(&self) -> std::sync::MutexGuard<'_, HashMap<Tenant, Arc<Credential>>> {
+        self.credentials
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -207,7 +213,11 @@ impl Pools {
     /// No pools yet.
     #[must_use]
     pub fn new(worker: usize, directory: Arc<Directory>) -> Self {
-        Self { worker, directory, tenants: Mutex::default() }
+        Self {
+            worker,
+            directory,
+            tenants: Mutex::default(),
+        }
     }
 
     /// The pools of a tenant, which a session keeps for its lifetime.
@@ -219,7 +229,12 @@ impl Pools {
                 tenant: tenant.clone(),
                 worker: self.worker,
                 directory: Arc::clone(&self.directory),
-                by_node: self.directory.nodes.iter().map(|_| OnceLock::new()).collect(),
+                by_node: self
+                    .directory
+                    .nodes
+                    .iter()
+                    .map(|_| OnceLock::new())
+                    .collect(),
             })
         });
         Arc::clone(pools)

@@ -301,6 +301,7 @@ mod tests {
             name: "a",
             type_oid: 23,
             type_size: 4,
+            format: 0,
         };
         let out = built(|out| row_description(out, &[column]));
         assert_eq!(

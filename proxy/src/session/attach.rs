@@ -63,7 +63,14 @@ impl Session {
     pub(super) fn attach_at_once(&mut self, demand: &Demand) -> Result<(), Option<NodeId>> {
         let view = self.context.cluster.view();
         let tuning = self.context.tuning.load();
-        let node = choose(&self.context, &view, &tuning, *demand, self.wrote_at, self.exclude);
+        let node = choose(
+            &self.context,
+            &view,
+            &tuning,
+            *demand,
+            self.wrote_at,
+            self.exclude,
+        );
         let Some(node) = node else { return Err(None) };
         let pool = self.identity.pools.on(node);
         let Some(checkout) = pool.and_then(|pool| pool.try_checkout()) else {
@@ -88,8 +95,14 @@ impl Session {
         let client = self.identity.registration.client();
         client.nothing_to_cancel();
         let now = clock::now();
-        #[allow(clippy::cast_precision_loss, reason = "microseconds of a wait fit 52 bits")]
-        self.context.metrics.wait_seconds.observe((now - since) as f64 / 1e6);
+        #[allow(
+            clippy::cast_precision_loss,
+            reason = "microseconds of a wait fit 52 bits"
+        )]
+        self.context
+            .metrics
+            .wait_seconds
+            .observe((now - since) as f64 / 1e6);
         match found {
             Ok((checkout, node, is_primary)) => {
                 self.link_up(checkout, node, is_primary, demand);
@@ -151,7 +164,9 @@ impl Session {
     /// Ready when the client is gone; what it sends meanwhile is kept for later.
     fn poll_gone(&mut self, cx: &mut std::task::Context<'_>) -> Poll<()> {
         loop {
-            let Some(buffers) = self.buffers.as_deref_mut() else { return Poll::Pending };
+            let Some(buffers) = self.buffers.as_deref_mut() else {
+                return Poll::Pending;
+            };
             if buffers.client_in.len() >= CLIENT_IN_MAX {
                 return Poll::Pending;
             }
@@ -165,8 +180,13 @@ impl Session {
     }
 
     fn link_up(&mut self, mut checkout: Checkout, node: NodeId, is_primary: bool, demand: Demand) {
-        let Some(identity) = self.context.cluster.node(node).cloned() else { return };
-        self.identity.registration.client().running_on(&checkout.key);
+        let Some(identity) = self.context.cluster.node(node).cloned() else {
+            return;
+        };
+        self.identity
+            .registration
+            .client()
+            .running_on(&checkout.key);
         let wanted = Arc::clone(&self.identity.parameters);
         if !Arc::ptr_eq(&checkout.parameters, &wanted) || checkout.parameters_unsure {
             let sql = checkout.carry(&wanted);
@@ -205,8 +225,18 @@ fn choose(
     if demand.target == Target::Primary || !tuning.split_reads {
         return view.primary;
     }
-    let wrote_at = if tuning.read_your_writes { wrote_at } else { clock::NEVER };
-    let node = pick_read(view, &tuning.read_rules, wrote_at, &mut context.rotation(), exclude);
+    let wrote_at = if tuning.read_your_writes {
+        wrote_at
+    } else {
+        clock::NEVER
+    };
+    let node = pick_read(
+        view,
+        &tuning.read_rules,
+        wrote_at,
+        &mut context.rotation(),
+        exclude,
+    );
     if wrote_at != clock::NEVER && node == view.primary {
         context.cluster.want_positions();
     }
@@ -225,8 +255,9 @@ async fn find(
     loop {
         let view = context.cluster.view().clone();
         let tuning = context.tuning.load_full();
-        let node =
-            first.take().or_else(|| choose(context, &view, &tuning, demand, wrote_at, exclude));
+        let node = first
+            .take()
+            .or_else(|| choose(context, &view, &tuning, demand, wrote_at, exclude));
         let Some(pool) = node.and_then(|node| pools.on(node)) else {
             exclude = None;
             wait_for_change(context, view.generation).await;
@@ -268,7 +299,10 @@ async fn wait_for_change(context: &Context, generation: u64) {
 /// Resolves when the node is not what it was: its role or its health have changed.
 async fn moved(context: &Context, then: &View, id: NodeId) {
     let state = |view: &View| {
-        (view.primary == Some(id), view.node(id).map(|n| (n.health, n.role)))
+        (
+            view.primary == Some(id),
+            view.node(id).map(|n| (n.health, n.role)),
+        )
     };
     let before = state(then);
     let mut generation = then.generation;

@@ -4,8 +4,8 @@ use std::future::poll_fn;
 use std::time::Duration;
 
 use super::{End, Rest, Session, failure};
-use crate::backend::reset::{self, Leftover};
 use crate::backend::cancel;
+use crate::backend::reset::{self, Leftover};
 use crate::clock;
 use crate::protocol::error_fields::Severity;
 use crate::protocol::frame::TransactionStatus;
@@ -22,7 +22,9 @@ impl Session {
             tracing::debug!(client = %self.identity.address, error = %report, "session ended");
             failure::say(self.buffers(), Severity::Fatal, &report);
         }
-        let Some(buffers) = self.buffers.as_deref_mut() else { return };
+        let Some(buffers) = self.buffers.as_deref_mut() else {
+            return;
+        };
         let client = &mut self.client;
         let drained = poll_fn(|cx| client.poll_drain(cx, &mut buffers.client_out));
         if !matches!(tokio::time::timeout(FAREWELL, drained).await, Ok(Ok(()))) {
@@ -37,7 +39,9 @@ impl Session {
     /// Parts with the server connection: as it is if it is clean, after a reset if that is known
     /// to make it clean, and else by closing it.
     fn leave_server(&mut self) {
-        let Some(mut link) = self.link.take() else { return };
+        let Some(mut link) = self.link.take() else {
+            return;
+        };
         self.identity.registration.client().nothing_to_cancel();
         let unfinished = link.through > 0
             || matches!(self.rest, Rest::Server(_))

@@ -69,19 +69,30 @@ pub struct Context {
     pub draining: AtomicBool,
     router: Mutex<Router>,
     rotation: Mutex<Rotation>,
+    #[allow(clippy::vec_box, reason = "they move between here and sessions as they are")]
     buffers: Mutex<Vec<Box<Buffers>>>,
     route_cache_seen: Mutex<(u64, u64)>,
-    spaces: Mutex<HashMap<Vec<(String, String)>, Arc<Space>>>,
+    spaces: Mutex<Spaces>,
 }
 
 impl std::fmt::Debug for Context {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Context").field("worker", &self.worker).finish_non_exhaustive()
+        f.debug_struct("Context")
+            .field("worker", &self.worker)
+            .finish_non_exhaustive()
     }
 }
 
+/// Known statements by the parameters that change their meaning.
+type Spaces = HashMap<Vec<(String, String)>, Arc<Space>>;
+
 /// Parameters that change what a statement's text means.
-const MEANING: [&str; 4] = ["search_path", "role", "session_authorization", "standard_conforming_strings"];
+const MEANING: [&str; 4] = [
+    "search_path",
+    "role",
+    "session_authorization",
+    "standard_conforming_strings",
+];
 
 /// Spaces kept; beyond that all are forgotten, which only costs preparing again.
 const MAX_SPACES: usize = 256;
@@ -126,9 +137,18 @@ impl Context {
     /// Brings the counters of the route cache up to date.
     pub fn publish_route_cache(&self) {
         let stats = self.router().cache_stats();
-        let mut seen = self.route_cache_seen.lock().unwrap_or_else(PoisonError::into_inner);
-        self.metrics.route_cache.hits.inc_by(stats.hits.saturating_sub(seen.0));
-        self.metrics.route_cache.misses.inc_by(stats.misses.saturating_sub(seen.1));
+        let mut seen = self
+            .route_cache_seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        self.metrics
+            .route_cache
+            .hits
+            .inc_by(stats.hits.saturating_sub(seen.0));
+        self.metrics
+            .route_cache
+            .misses
+            .inc_by(stats.misses.saturating_sub(seen.1));
         *seen = (stats.hits, stats.misses);
     }
 
@@ -152,7 +172,11 @@ impl Context {
 
     /// Buffers for a session that has something to do.
     pub(super) fn take_buffers(&self) -> Box<Buffers> {
-        let spare = self.buffers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let spare = self
+            .buffers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop();
         spare.unwrap_or_default()
     }
 

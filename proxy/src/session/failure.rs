@@ -29,7 +29,9 @@ impl Session {
 
     /// Leaves a server connection that can't be used any more.
     pub(super) fn lose_server(&mut self, report: Report) -> Result<(), End> {
-        let Some(link) = self.link.take() else { return Ok(()) };
+        let Some(link) = self.link.take() else {
+            return Ok(());
+        };
         self.identity.registration.client().nothing_to_cancel();
         self.context.cluster.suspect(link.node.id);
         tracing::debug!(client = %self.identity.address, node = %link.node.label, error = %report,
@@ -64,7 +66,11 @@ impl Session {
     fn give_up_requests(&mut self, report: Report) {
         let in_transaction = self.transaction.status != TransactionStatus::Idle;
         let (owed, commits) = self.forget_requests();
-        let report = if commits { outcome_unknown(report) } else { report };
+        let report = if commits {
+            outcome_unknown(report)
+        } else {
+            report
+        };
         if owed == 0 && !self.batch_open {
             if in_transaction {
                 self.broken = Some(rolled_back(&report));
@@ -75,7 +81,9 @@ impl Session {
         self.transaction.wrote = false;
         self.statements.transaction_ended();
         let skip = self.batch_open;
-        let Some(buffers) = self.buffers.as_deref_mut() else { return };
+        let Some(buffers) = self.buffers.as_deref_mut() else {
+            return;
+        };
         for _ in 0..owed {
             say(buffers, Severity::Error, &report);
             to_client::ready_for_query(&mut buffers.client_out, TransactionStatus::Idle);
@@ -93,7 +101,9 @@ impl Session {
     /// Forgets what was asked of the server; how many ReadyForQuery are owed, and whether a
     /// commit was among it.
     fn forget_requests(&mut self) -> (usize, bool) {
-        let Some(buffers) = self.buffers.as_deref_mut() else { return (0, false) };
+        let Some(buffers) = self.buffers.as_deref_mut() else {
+            return (0, false);
+        };
         let commits = buffers.replies.commits();
         let mut undone = Vec::new();
         let owed = buffers.replies.abandon(|undo| undone.push(undo));
@@ -117,7 +127,9 @@ impl Session {
         self.batch_bound = false;
         self.phase = Phase::Normal;
         self.plan.reset();
-        let Some(buffers) = self.buffers.as_deref_mut() else { return };
+        let Some(buffers) = self.buffers.as_deref_mut() else {
+            return;
+        };
         let mut again = std::mem::take(&mut buffers.replay);
         again.extend_from_slice(&buffers.client_in);
         buffers.client_in = again;
@@ -125,7 +137,9 @@ impl Session {
 
     /// Refuses the batch at the front.
     pub(super) fn refuse_batch(&mut self, report: &Report) -> Result<(), End> {
-        let Some(buffers) = self.buffers.as_deref() else { return Ok(()) };
+        let Some(buffers) = self.buffers.as_deref() else {
+            return Ok(());
+        };
         match frame::peek_frontend(&buffers.client_in) {
             Ok(Some((kind, header))) => {
                 self.refuse(kind, header, report);
@@ -165,7 +179,10 @@ impl Session {
 
 /// Puts an error on its way to the client.
 pub(super) fn say(buffers: &mut Buffers, severity: Severity, report: &Report) {
-    to_client::error_response(&mut buffers.client_out, &ErrorFields::of_report(severity, report));
+    to_client::error_response(
+        &mut buffers.client_out,
+        &ErrorFields::of_report(severity, report),
+    );
 }
 
 /// A statement whose end was not seen may change anything.
@@ -191,15 +208,22 @@ pub(super) fn server_violation(what: &str) -> Report {
 /// The server ends the connection and says why; the client's own connection lives on.
 pub(super) fn server_said(view: &ErrorView<'_>, node: &str) -> Report {
     Report::new(
-        view.sqlstate().unwrap_or(sqlstate::CONNECTION_FAILURE).to_owned(),
+        view.sqlstate()
+            .unwrap_or(sqlstate::CONNECTION_FAILURE)
+            .to_owned(),
         format!("{} (node {node})", view.message()),
     )
 }
 
 pub(super) fn setup(view: &ErrorView<'_>) -> Report {
     Report::new(
-        view.sqlstate().unwrap_or(sqlstate::INVALID_PARAMETER_VALUE).to_owned(),
-        format!("a parameter of this session could not be set: {}", view.message()),
+        view.sqlstate()
+            .unwrap_or(sqlstate::INVALID_PARAMETER_VALUE)
+            .to_owned(),
+        format!(
+            "a parameter of this session could not be set: {}",
+            view.message()
+        ),
     )
 }
 
@@ -245,7 +269,10 @@ pub(super) fn no_connection(context: &Context, demand: Demand, waited: Duration)
             .nodes
             .iter()
             .map(|n| {
-                let why = n.last_error.as_deref().unwrap_or("not in the role that is needed");
+                let why = n
+                    .last_error
+                    .as_deref()
+                    .unwrap_or("not in the role that is needed");
                 format!("{}: {why}", n.node.label)
             })
             .collect();
@@ -262,14 +289,19 @@ pub(super) fn no_connection(context: &Context, demand: Demand, waited: Duration)
     };
     Report::new(
         sqlstate::TOO_MANY_CONNECTIONS,
-        format!("no server connection to {kind} became free within {waited:?} (pool.query_wait_timeout)"),
+        format!(
+            "no server connection to {kind} became free within {waited:?} (pool.query_wait_timeout)"
+        ),
     )
     .hint("Raise pool.size, shorten transactions, or raise pool.query_wait_timeout.")
 }
 
 pub(super) fn shutting_down() -> Report {
-    Report::new(sqlstate::ADMIN_SHUTDOWN, "terminating connection: pgconvoy is shutting down")
-        .hint("Connect again.")
+    Report::new(
+        sqlstate::ADMIN_SHUTDOWN,
+        "terminating connection: pgconvoy is shutting down",
+    )
+    .hint("Connect again.")
 }
 
 pub(super) fn client_idle() -> Report {

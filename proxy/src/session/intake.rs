@@ -38,8 +38,20 @@ pub(super) struct Plan {
 impl Plan {
     fn demand(&mut self, target: Target) {
         let target = match (&self.demand, target) {
-            (Some(Demand { target: Target::Primary }), _) | (_, Target::Primary) => Target::Primary,
-            (Some(Demand { target: Target::Replica }) | None, Target::Replica) => Target::Replica,
+            (
+                Some(Demand {
+                    target: Target::Primary,
+                }),
+                _,
+            )
+            | (_, Target::Primary) => Target::Primary,
+            (
+                Some(Demand {
+                    target: Target::Replica,
+                })
+                | None,
+                Target::Replica,
+            ) => Target::Replica,
         };
         self.demand = Some(Demand { target });
     }
@@ -60,7 +72,10 @@ impl Plan {
 
     pub(super) fn reset(&mut self) {
         self.parsed.clear();
-        *self = Self { parsed: std::mem::take(&mut self.parsed), ..Self::default() };
+        *self = Self {
+            parsed: std::mem::take(&mut self.parsed),
+            ..Self::default()
+        };
     }
 }
 
@@ -89,7 +104,9 @@ impl Session {
     }
 
     fn step(&mut self) -> Result<Step, End> {
-        let Some(buffers) = self.buffers.as_deref_mut() else { return Ok(Step::Wait) };
+        let Some(buffers) = self.buffers.as_deref_mut() else {
+            return Ok(Step::Wait);
+        };
         if buffers.server_out.len() >= HIGH_WATER || buffers.client_out.len() >= HIGH_WATER {
             return Ok(Step::Wait);
         }
@@ -97,7 +114,9 @@ impl Session {
             return Ok(self.stream_rest());
         }
         let next = frame::peek_frontend(&buffers.client_in).map_err(|e| malformed(&e))?;
-        let Some((kind, header)) = next else { return Ok(Step::Wait) };
+        let Some((kind, header)) = next else {
+            return Ok(Step::Wait);
+        };
         match self.phase {
             Phase::SkipToSync => Ok(self.skip(kind, header)),
             Phase::CopyIn => self.copy_in(kind, header),
@@ -168,7 +187,9 @@ impl Session {
 
     /// Whether enough of a message is there to act on it.
     fn enough(&self, kind: Frontend, header: Header) -> bool {
-        let Some(buffers) = self.buffers.as_deref() else { return false };
+        let Some(buffers) = self.buffers.as_deref() else {
+            return false;
+        };
         enough(kind, header, &buffers.client_in)
     }
 
@@ -176,7 +197,9 @@ impl Session {
     fn look_ahead(&mut self) -> Result<bool, End> {
         loop {
             let at = self.plan.scanned;
-            let Some(buffers) = self.buffers.as_deref() else { return Ok(false) };
+            let Some(buffers) = self.buffers.as_deref() else {
+                return Ok(false);
+            };
             let input = &buffers.client_in[at..];
             let full = buffers.client_in.len() >= CLIENT_IN_MAX;
             let next = frame::peek_frontend(input).map_err(|e| malformed(&e))?;
@@ -210,7 +233,10 @@ impl Session {
                     self.plan.ready = end;
                     return Ok(true);
                 }
-                Frontend::Parse | Frontend::Bind | Frontend::Describe | Frontend::Execute
+                Frontend::Parse
+                | Frontend::Bind
+                | Frontend::Describe
+                | Frontend::Execute
                 | Frontend::Close => {
                     self.plan_extended(kind, at, header, whole)?;
                     if !whole {
@@ -220,8 +246,12 @@ impl Session {
                     }
                     self.plan.scanned = end;
                 }
-                Frontend::Query | Frontend::FunctionCall | Frontend::Terminate
-                | Frontend::CopyData | Frontend::CopyDone | Frontend::CopyFail
+                Frontend::Query
+                | Frontend::FunctionCall
+                | Frontend::Terminate
+                | Frontend::CopyData
+                | Frontend::CopyDone
+                | Frontend::CopyFail
                 | Frontend::Password => {
                     // The batch was left open; so is the transaction it may have begun.
                     if self.plan.demand.is_some() {
@@ -239,7 +269,9 @@ impl Session {
             self.plan.demand(Target::Primary);
             return Ok(());
         }
-        let Some(buffers) = self.buffers.as_deref() else { return Ok(()) };
+        let Some(buffers) = self.buffers.as_deref() else {
+            return Ok(());
+        };
         let decision = self.decide_query(&buffers.client_in, header, whole)?;
         self.plan.fold(&decision);
         self.plan.decision = Some(decision);
@@ -272,7 +304,9 @@ impl Session {
         header: Header,
         whole: bool,
     ) -> Result<(), End> {
-        let Some(buffers) = self.buffers.as_deref() else { return Ok(()) };
+        let Some(buffers) = self.buffers.as_deref() else {
+            return Ok(());
+        };
         let input = &buffers.client_in[at..];
         let body = &input[HEADER..header.len.min(input.len())];
         match kind {
@@ -317,9 +351,15 @@ impl Session {
             Frontend::Close => {
                 messages::close(body).map_err(|e| malformed(&e))?;
             }
-            Frontend::Query | Frontend::FunctionCall | Frontend::Sync | Frontend::Flush
-            | Frontend::CopyData | Frontend::CopyDone | Frontend::CopyFail
-            | Frontend::Password | Frontend::Terminate => {}
+            Frontend::Query
+            | Frontend::FunctionCall
+            | Frontend::Sync
+            | Frontend::Flush
+            | Frontend::CopyData
+            | Frontend::CopyDone
+            | Frontend::CopyFail
+            | Frontend::Password
+            | Frontend::Terminate => {}
         }
         Ok(())
     }
@@ -337,13 +377,19 @@ impl Session {
         let parse = messages::parse(body).map_err(|e| malformed(&e))?;
         let definition = &body[parse.name.len() + 1..];
         let quoting = self.identity.quoting;
-        Ok(self.space.intern(definition, || self.context.router().decide(parse.query, quoting)))
+        Ok(self.space.intern(definition, || {
+            self.context.router().decide(parse.query, quoting)
+        }))
     }
 
     /// Moves what has come of a long message on.
     fn stream_rest(&mut self) -> Step {
-        let Some(buffers) = self.buffers.as_deref_mut() else { return Step::Wait };
-        let (Rest::Server(left) | Rest::Nowhere(left)) = self.rest else { return Step::Again };
+        let Some(buffers) = self.buffers.as_deref_mut() else {
+            return Step::Wait;
+        };
+        let (Rest::Server(left) | Rest::Nowhere(left)) = self.rest else {
+            return Step::Again;
+        };
         let n = left.min(buffers.client_in.len());
         if n == 0 {
             return Step::Wait;
@@ -353,7 +399,9 @@ impl Session {
             std::mem::swap(&mut buffers.client_in, &mut buffers.server_out);
         } else {
             if to_server {
-                buffers.server_out.extend_from_slice(&buffers.client_in[..n]);
+                buffers
+                    .server_out
+                    .extend_from_slice(&buffers.client_in[..n]);
             }
             buffers.client_in.advance(n);
         }

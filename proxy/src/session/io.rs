@@ -54,11 +54,10 @@ impl Session {
         if let Some(event) = self.poll_client(cx) {
             return Poll::Ready(event);
         }
-        if self.link.is_none() && self.buffers.as_ref().is_some_and(|b| b.is_empty()) {
-            if let Some(buffers) = self.buffers.take() {
+        if self.link.is_none() && self.buffers.as_ref().is_some_and(|b| b.is_empty())
+            && let Some(buffers) = self.buffers.take() {
                 self.context.return_buffers(buffers);
             }
-        }
         Poll::Pending
     }
 
@@ -87,15 +86,15 @@ impl Session {
 
     fn poll_server(&mut self, cx: &mut Cx<'_>) -> Option<Event> {
         let link = self.link.as_mut()?;
-        let buffers = self.buffers.get_or_insert_with(|| self.context.take_buffers());
+        let buffers = self
+            .buffers
+            .get_or_insert_with(|| self.context.take_buffers());
         if buffers.client_out.len() >= HIGH_WATER {
             return None;
         }
         match fill(&mut link.checkout.stream, cx, &mut buffers.server_in) {
             Poll::Pending => None,
-            Poll::Ready(Ok(0)) => {
-                Some(Event::ServerLost(std::io::ErrorKind::UnexpectedEof.into()))
-            }
+            Poll::Ready(Ok(0)) => Some(Event::ServerLost(std::io::ErrorKind::UnexpectedEof.into())),
             Poll::Ready(Ok(n)) => {
                 link.node.metrics.bytes(Direction::Received, n as u64);
                 Some(Event::Server)
@@ -115,7 +114,11 @@ impl Session {
             },
         };
         let streaming = self.rest != Rest::None;
-        let limit = if streaming { HIGH_WATER } else { CLIENT_IN_MAX + READ_ROOM };
+        let limit = if streaming {
+            HIGH_WATER
+        } else {
+            CLIENT_IN_MAX + READ_ROOM
+        };
         if buffers.client_in.len() >= limit || buffers.server_out.len() >= HIGH_WATER {
             return None;
         }

@@ -7,8 +7,8 @@ use super::Session;
 use super::replies::Reply;
 use super::statements::Undo;
 use crate::protocol::frame::{HEADER, Header};
-use crate::protocol::to_client::{self, Column};
 use crate::protocol::messages;
+use crate::protocol::to_client::{self, Column};
 use crate::router::LocalCommand;
 use crate::status::Table;
 
@@ -17,7 +17,11 @@ impl Session {
     pub(super) fn local_rows(&self, command: LocalCommand, simple: bool) -> Vec<u8> {
         let table = self.context.console.answer(command, self.read_node);
         let mut out = BytesMut::with_capacity(1024);
-        let formats = if simple { &[][..] } else { &self.local_formats[..] };
+        let formats = if simple {
+            &[][..]
+        } else {
+            &self.local_formats[..]
+        };
         if simple {
             describe(&mut out, &table, &[]);
         }
@@ -59,14 +63,21 @@ impl Session {
             messages::Target::Portal => self.local_formats.clone(),
         };
         describe(&mut bytes, &table, &formats);
-        let reply = Reply::Local { bytes: bytes.to_vec().into(), undo: Undo::Nothing };
+        let reply = Reply::Local {
+            bytes: bytes.to_vec().into(),
+            undo: Undo::Nothing,
+        };
         self.buffers().replies.push(reply);
     }
 
     /// DEALLOCATE as a Query: true when it was answered here.
     pub(super) fn deallocate(&mut self, header: Header) -> bool {
-        let Some(buffers) = self.buffers.as_deref() else { return false };
-        let Ok(text) = messages::query(&buffers.client_in[HEADER..header.len]) else { return false };
+        let Some(buffers) = self.buffers.as_deref() else {
+            return false;
+        };
+        let Ok(text) = messages::query(&buffers.client_in[HEADER..header.len]) else {
+            return false;
+        };
         let text = text.to_vec();
         self.deallocate_text(&text, true)
     }
@@ -74,7 +85,9 @@ impl Session {
     /// DEALLOCATE of a statement of the extended protocol, whose name on servers is another: its
     /// end is only noted here. True when it was answered.
     pub(super) fn deallocate_text(&mut self, text: &[u8], simple: bool) -> bool {
-        let Some(name) = deallocated(text) else { return false };
+        let Some(name) = deallocated(text) else {
+            return false;
+        };
         let tag = match name {
             Deallocated::All => {
                 self.statements.clear();
@@ -98,7 +111,10 @@ impl Session {
         self.buffers().replies.push(if simple {
             Reply::LocalReady { bytes }
         } else {
-            Reply::Local { bytes, undo: Undo::Nothing }
+            Reply::Local {
+                bytes,
+                undo: Undo::Nothing,
+            }
         });
         true
     }
@@ -139,7 +155,13 @@ fn result_formats(mut rest: &[u8]) -> Option<Vec<i16>> {
     }
     let count = take_count(&mut rest)?;
     let (codes, _) = rest.as_chunks::<2>();
-    Some(codes.iter().take(count).map(|c| i16::from_be_bytes(*c)).collect())
+    Some(
+        codes
+            .iter()
+            .take(count)
+            .map(|c| i16::from_be_bytes(*c))
+            .collect(),
+    )
 }
 
 fn take_count(rest: &mut &[u8]) -> Option<usize> {
@@ -157,7 +179,11 @@ enum Deallocated {
 /// What a plain `DEALLOCATE [PREPARE] name | ALL` names; `None` for anything less plain, which the
 /// server may judge.
 fn deallocated(text: &[u8]) -> Option<Deallocated> {
-    let text = std::str::from_utf8(text).ok()?.trim().trim_end_matches(';').trim_end();
+    let text = std::str::from_utf8(text)
+        .ok()?
+        .trim()
+        .trim_end_matches(';')
+        .trim_end();
     let (keyword, mut rest) = split_word(text);
     if !keyword.eq_ignore_ascii_case("DEALLOCATE") {
         return None;
@@ -196,18 +222,31 @@ mod tests {
     fn plain_deallocate_is_understood_and_nothing_else() {
         let name = |s: &str| Some(Deallocated::Name(s.to_owned()));
         assert_eq!(deallocated(b"DEALLOCATE _pg3_0"), name("_pg3_0"));
-        assert_eq!(deallocated(b" deallocate PREPARE \"My \"\"x\";"), name("My \"x"));
+        assert_eq!(
+            deallocated(b" deallocate PREPARE \"My \"\"x\";"),
+            name("My \"x")
+        );
         assert_eq!(deallocated(b"DEALLOCATE Foo"), name("foo"));
         assert_eq!(deallocated(b"DEALLOCATE ALL"), Some(Deallocated::All));
-        assert_eq!(deallocated(b"DEALLOCATE PREPARE ALL;"), Some(Deallocated::All));
-        for odd in ["DEALLOCATE", "DEALLOCATE a; SELECT 1", "DEALLOCATE \"a\"; SELECT \"b\"", "X a"] {
+        assert_eq!(
+            deallocated(b"DEALLOCATE PREPARE ALL;"),
+            Some(Deallocated::All)
+        );
+        for odd in [
+            "DEALLOCATE",
+            "DEALLOCATE a; SELECT 1",
+            "DEALLOCATE \"a\"; SELECT \"b\"",
+            "X a",
+        ] {
             assert_eq!(deallocated(odd.as_bytes()), None, "{odd}");
         }
     }
 
     #[test]
     fn result_formats_are_read_past_the_parameters() {
-        let bind = [0, 1, 0, 1, 0, 2, 0, 0, 0, 3, 1, 2, 3, 255, 255, 255, 255, 0, 2, 0, 1, 0, 0];
+        let bind = [
+            0, 1, 0, 1, 0, 2, 0, 0, 0, 3, 1, 2, 3, 255, 255, 255, 255, 0, 2, 0, 1, 0, 0,
+        ];
         assert_eq!(result_formats(&bind), Some(vec![1, 0]));
         assert_eq!(result_formats(&bind[..9]), None);
     }

@@ -154,7 +154,10 @@ impl Session {
             statements: ClientStatements::default(),
             link: None,
             buffers: None,
-            transaction: Transaction { status: TransactionStatus::Idle, wrote: false },
+            transaction: Transaction {
+                status: TransactionStatus::Idle,
+                wrote: false,
+            },
             phase: Phase::Normal,
             rest: Rest::None,
             plan: intake::Plan::default(),
@@ -228,11 +231,15 @@ impl Session {
     }
 
     fn note_activity(&self, activity: Activity, now: u64) {
-        self.identity.registration.client().set_activity(activity, now);
+        self.identity
+            .registration
+            .client()
+            .set_activity(activity, now);
     }
 
     /// Buffers, taken from the worker's when there were none.
     fn buffers(&mut self) -> &mut Buffers {
-        self.buffers.get_or_insert_with(|| self.context.take_buffers())
+        self.buffers
+            .get_or_insert_with(|| self.context.take_buffers())
     }
 }

@@ -24,7 +24,10 @@ enum After {
     /// The message is not for the client.
     Hidden,
     /// ReadyForQuery.
-    Ready { status: TransactionStatus, hidden: bool },
+    Ready {
+        status: TransactionStatus,
+        hidden: bool,
+    },
     /// An error in the extended protocol or a query.
     Failed,
     /// The server is about to close the connection, or does what makes no sense.
@@ -40,7 +43,9 @@ impl Session {
             return Ok(());
         }
         loop {
-            let Some(buffers) = self.buffers.as_deref() else { return Ok(()) };
+            let Some(buffers) = self.buffers.as_deref() else {
+                return Ok(());
+            };
             let next = match frame::peek_backend(&buffers.server_in) {
                 Ok(next) => next,
                 Err(e) => return self.lose_server(failure::server_violation(&e.to_string())),
@@ -54,7 +59,11 @@ impl Session {
                 After::Nothing => self.pass_on(header),
                 After::Hidden => self.drop_message(header),
                 After::Ready { status, hidden } => {
-                    if hidden { self.drop_message(header) } else { self.pass_on(header) }
+                    if hidden {
+                        self.drop_message(header)
+                    } else {
+                        self.pass_on(header)
+                    }
                     self.on_ready(status);
                 }
                 After::Failed => {
@@ -124,7 +133,9 @@ impl Session {
 
     fn drop_message(&mut self, header: Header) {
         if let Some(buffers) = self.buffers.as_deref_mut() {
-            buffers.server_in.advance(header.len.min(buffers.server_in.len()));
+            buffers
+                .server_in
+                .advance(header.len.min(buffers.server_in.len()));
         }
     }
 
@@ -132,7 +143,8 @@ impl Session {
         let (Some(link), Some(buffers)) = (&mut self.link, self.buffers.as_deref_mut()) else {
             return After::Hidden;
         };
-        let body = &buffers.server_in[HEADER.min(header.len)..header.len.min(buffers.server_in.len())];
+        let body =
+            &buffers.server_in[HEADER.min(header.len)..header.len.min(buffers.server_in.len())];
         match kind {
             Backend::NoticeResponse | Backend::NotificationResponse => return After::Nothing,
             Backend::ParameterStatus => {
@@ -141,9 +153,14 @@ impl Session {
                 };
                 link.checkout.note_parameter(name, value);
                 // What a node is (`in_hot_standby`) is no matter of the client, who talks to all.
-                let hidden = name == b"in_hot_standby" || !buffers.replies.rows_are_relayed()
-                    && matches!(buffers.replies.front(), Some(Reply::Setup));
-                return if hidden { After::Hidden } else { After::Nothing };
+                let hidden = name == b"in_hot_standby"
+                    || !buffers.replies.rows_are_relayed()
+                        && matches!(buffers.replies.front(), Some(Reply::Setup));
+                return if hidden {
+                    After::Hidden
+                } else {
+                    After::Nothing
+                };
             }
             Backend::ErrorResponse => {
                 let view = ErrorView::new(body);
@@ -162,28 +179,48 @@ impl Session {
             Backend::CopyBothResponse => {
                 return After::Lost(failure::server_violation("replication was not asked for"));
             }
-            Backend::Authentication | Backend::BackendKeyData | Backend::NegotiateProtocolVersion => {
+            Backend::Authentication
+            | Backend::BackendKeyData
+            | Backend::NegotiateProtocolVersion => {
                 return After::Lost(failure::server_violation("a login message after the login"));
             }
-            Backend::BindComplete | Backend::CloseComplete | Backend::CopyOutResponse
-            | Backend::CopyData | Backend::CopyDone | Backend::DataRow
-            | Backend::EmptyQueryResponse | Backend::FunctionCallResponse | Backend::NoData
-            | Backend::ParameterDescription | Backend::ParseComplete | Backend::PortalSuspended
-            | Backend::ReadyForQuery | Backend::RowDescription => {}
+            Backend::BindComplete
+            | Backend::CloseComplete
+            | Backend::CopyOutResponse
+            | Backend::CopyData
+            | Backend::CopyDone
+            | Backend::DataRow
+            | Backend::EmptyQueryResponse
+            | Backend::FunctionCallResponse
+            | Backend::NoData
+            | Backend::ParameterDescription
+            | Backend::ParseComplete
+            | Backend::PortalSuspended
+            | Backend::ReadyForQuery
+            | Backend::RowDescription => {}
         }
         verdict(buffers, kind, header)
     }
 
     fn on_failed(&mut self) {
-        let Some(buffers) = self.buffers.as_deref_mut() else { return };
-        if matches!(buffers.replies.front(), Some(Reply::Query(_) | Reply::Function)) {
+        let Some(buffers) = self.buffers.as_deref_mut() else {
+            return;
+        };
+        if matches!(
+            buffers.replies.front(),
+            Some(Reply::Query(_) | Reply::Function)
+        ) {
             self.phase = Phase::Normal;
             return;
         }
         let mut undone = Vec::new();
         let skip = buffers.replies.fail(|undo| undone.push(undo));
         undone.into_iter().rev().for_each(|undo| self.undo(undo));
-        self.phase = if skip { Phase::SkipToSync } else { Phase::Normal };
+        self.phase = if skip {
+            Phase::SkipToSync
+        } else {
+            Phase::Normal
+        };
     }
 
     /// ReadyForQuery has come.
@@ -192,7 +229,10 @@ impl Session {
         let now = clock::now();
         if let Some(link) = &mut self.link {
             if link.started != clock::NEVER {
-                link.node.metrics.query_seconds.observe(micros_to_seconds(now - link.started));
+                link.node
+                    .metrics
+                    .query_seconds
+                    .observe(micros_to_seconds(now - link.started));
             }
             link.started = clock::NEVER;
         }
@@ -213,13 +253,18 @@ impl Session {
 
     /// Gives the server connection back when nothing of this session is left on it.
     pub(super) fn release_if_done(&mut self) {
-        let (Some(link), Some(buffers)) = (&self.link, self.buffers.as_deref_mut()) else { return };
+        let (Some(link), Some(buffers)) = (&self.link, self.buffers.as_deref_mut()) else {
+            return;
+        };
         let owed = !buffers.replies.is_empty() || link.through > 0;
         let unsent = !buffers.server_out.is_empty() || matches!(self.rest, super::Rest::Server(_));
         if owed || unsent || self.is_held() {
             return;
         }
-        let unread = self.buffers.as_ref().is_some_and(|b| !b.server_in.is_empty());
+        let unread = self
+            .buffers
+            .as_ref()
+            .is_some_and(|b| !b.server_in.is_empty());
         let Some(link) = self.link.take() else { return };
         self.identity.registration.client().nothing_to_cancel();
         if unread {
@@ -236,9 +281,12 @@ impl Session {
     /// Gives answers of our own whose turn has come.
     pub(super) fn answer_locals(&mut self) {
         let status = self.transaction.status;
-        let Some(buffers) = self.buffers.as_deref_mut() else { return };
+        let Some(buffers) = self.buffers.as_deref_mut() else {
+            return;
+        };
         // While a read can still be run again elsewhere, nothing of it is shown.
-        let hold = self.link.as_ref().is_some_and(|l| l.replayable) && !buffers.replies.only_local();
+        let hold =
+            self.link.as_ref().is_some_and(|l| l.replayable) && !buffers.replies.only_local();
         if hold {
             return;
         }
@@ -249,8 +297,14 @@ impl Session {
                     buffers.client_out.extend_from_slice(&bytes);
                     to_client::ready_for_query(&mut buffers.client_out, status);
                 }
-                Reply::Parse { .. } | Reply::Bind | Reply::Describe | Reply::Execute(_)
-                | Reply::Close { .. } | Reply::Sync { .. } | Reply::Query(_) | Reply::Function
+                Reply::Parse { .. }
+                | Reply::Bind
+                | Reply::Describe
+                | Reply::Execute(_)
+                | Reply::Close { .. }
+                | Reply::Sync { .. }
+                | Reply::Query(_)
+                | Reply::Function
                 | Reply::Setup => {}
             }
         }
@@ -288,7 +342,11 @@ impl Session {
 }
 
 fn severity(view: &ErrorView<'_>) -> Severity {
-    Severity::from_field(view.get(b'V').or_else(|| view.get(b'S')).unwrap_or_default())
+    Severity::from_field(
+        view.get(b'V')
+            .or_else(|| view.get(b'S'))
+            .unwrap_or_default(),
+    )
 }
 
 /// Whether the server ends the connection with it.
@@ -299,23 +357,40 @@ fn is_fatal(view: &ErrorView<'_>) -> bool {
 /// Whether a message is passed on as it comes, however long it is.
 fn streams(kind: Backend) -> bool {
     match kind {
-        Backend::DataRow | Backend::CopyData | Backend::RowDescription
-        | Backend::FunctionCallResponse | Backend::NotificationResponse
+        Backend::DataRow
+        | Backend::CopyData
+        | Backend::RowDescription
+        | Backend::FunctionCallResponse
+        | Backend::NotificationResponse
         | Backend::NoticeResponse => true,
-        Backend::Authentication | Backend::BackendKeyData | Backend::BindComplete
-        | Backend::CloseComplete | Backend::CommandComplete | Backend::CopyInResponse
-        | Backend::CopyOutResponse | Backend::CopyBothResponse | Backend::CopyDone
-        | Backend::EmptyQueryResponse | Backend::ErrorResponse
-        | Backend::NegotiateProtocolVersion | Backend::NoData | Backend::ParameterDescription
-        | Backend::ParameterStatus | Backend::ParseComplete | Backend::PortalSuspended
+        Backend::Authentication
+        | Backend::BackendKeyData
+        | Backend::BindComplete
+        | Backend::CloseComplete
+        | Backend::CommandComplete
+        | Backend::CopyInResponse
+        | Backend::CopyOutResponse
+        | Backend::CopyBothResponse
+        | Backend::CopyDone
+        | Backend::EmptyQueryResponse
+        | Backend::ErrorResponse
+        | Backend::NegotiateProtocolVersion
+        | Backend::NoData
+        | Backend::ParameterDescription
+        | Backend::ParameterStatus
+        | Backend::ParseComplete
+        | Backend::PortalSuspended
         | Backend::ReadyForQuery => false,
     }
 }
 
 /// Where the rows end that begin at `at`; past the end of `buf` when the last is not whole.
 fn rows_end(buf: &[u8], mut at: usize) -> usize {
-    while let Some(&[tag @ (b'D' | b'd'), a, b, c, d]) = buf.get(at..).and_then(<[u8]>::first_chunk) {
-        let Ok(length) = usize::try_from(i32::from_be_bytes([a, b, c, d])) else { break };
+    while let Some(&[tag @ (b'D' | b'd'), a, b, c, d]) = buf.get(at..).and_then(<[u8]>::first_chunk)
+    {
+        let Ok(length) = usize::try_from(i32::from_be_bytes([a, b, c, d])) else {
+            break;
+        };
         if length < 4 || (tag == b'D' && length < 6) {
             // Left for the framing to refuse.
             break;
@@ -330,7 +405,9 @@ fn move_front(buffers: &mut Buffers, n: usize) {
     if buffers.client_out.is_empty() && n == buffers.server_in.len() {
         std::mem::swap(&mut buffers.client_out, &mut buffers.server_in);
     } else {
-        buffers.client_out.extend_from_slice(&buffers.server_in[..n]);
+        buffers
+            .client_out
+            .extend_from_slice(&buffers.server_in[..n]);
         buffers.server_in.advance(n);
     }
 }
@@ -342,7 +419,10 @@ fn verdict(buffers: &mut Buffers, kind: Backend, header: Header) -> After {
         Verdict::Hide => After::Hidden,
         verdict @ (Verdict::RelayReady | Verdict::HideReady) => {
             match messages::ready_for_query(&buffers.server_in[HEADER..header.len]) {
-                Ok(status) => After::Ready { status, hidden: verdict == Verdict::HideReady },
+                Ok(status) => After::Ready {
+                    status,
+                    hidden: verdict == Verdict::HideReady,
+                },
                 Err(e) => After::Lost(failure::server_violation(&e.to_string())),
             }
         }
@@ -351,9 +431,9 @@ fn verdict(buffers: &mut Buffers, kind: Backend, header: Header) -> After {
             let view = ErrorView::new(&buffers.server_in[HEADER..header.len]);
             After::SetupFailed(failure::setup(&view))
         }
-        Verdict::Violation => {
-            After::Lost(failure::server_violation(&format!("{kind:?} was not asked for")))
-        }
+        Verdict::Violation => After::Lost(failure::server_violation(&format!(
+            "{kind:?} was not asked for"
+        ))),
     }
 }
 
@@ -369,7 +449,10 @@ fn note_tag(body: &[u8], connection: &mut crate::backend::connection::Connection
     }
 }
 
-#[allow(clippy::cast_precision_loss, reason = "microseconds of a query fit 52 bits")]
+#[allow(
+    clippy::cast_precision_loss,
+    reason = "microseconds of a query fit 52 bits"
+)]
 fn micros_to_seconds(micros: u64) -> f64 {
     micros as f64 / 1e6
 }

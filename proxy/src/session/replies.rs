@@ -78,7 +78,9 @@ pub(crate) struct Replies<U> {
 
 impl<U> Default for Replies<U> {
     fn default() -> Self {
-        Self { queue: VecDeque::new() }
+        Self {
+            queue: VecDeque::new(),
+        }
     }
 }
 
@@ -95,7 +97,9 @@ impl<U> Replies<U> {
 
     /// Whether all that is left are answers of our own.
     pub(crate) fn only_local(&self) -> bool {
-        self.queue.iter().all(|r| matches!(r, Reply::Local { .. } | Reply::LocalReady { .. }))
+        self.queue
+            .iter()
+            .all(|r| matches!(r, Reply::Local { .. } | Reply::LocalReady { .. }))
     }
 
     /// The next answer of our own, if it is its turn.
@@ -108,9 +112,9 @@ impl<U> Replies<U> {
 
     /// Whether any outstanding statement ends a transaction.
     pub(crate) fn commits(&self) -> bool {
-        self.queue.iter().any(
-            |r| matches!(r, Reply::Query(run) | Reply::Execute(run) if run.commits),
-        )
+        self.queue
+            .iter()
+            .any(|r| matches!(r, Reply::Query(run) | Reply::Execute(run) if run.commits))
     }
 
     /// What is owed next.
@@ -120,7 +124,10 @@ impl<U> Replies<U> {
 
     /// Whether rows at the front are the client's.
     pub(crate) fn rows_are_relayed(&self) -> bool {
-        matches!(self.queue.front(), Some(Reply::Query(_) | Reply::Execute(_)))
+        matches!(
+            self.queue.front(),
+            Some(Reply::Query(_) | Reply::Execute(_))
+        )
     }
 
     /// Takes in one message of the server that answers something (not notices, notifications or
@@ -150,7 +157,11 @@ impl<U> Replies<U> {
                 match message {
                     Backend::ReadyForQuery => {
                         self.queue.pop_front();
-                        if visible { Verdict::RelayReady } else { Verdict::HideReady }
+                        if visible {
+                            Verdict::RelayReady
+                        } else {
+                            Verdict::HideReady
+                        }
                     }
                     // The commit of the implicit transaction may fail.
                     Backend::ErrorResponse => Verdict::RelayError,
@@ -170,14 +181,11 @@ impl<U> Replies<U> {
                 None => return true,
                 Some(Reply::Sync { visible }) => return !visible,
                 // A Query, too, is skipped (PostgreSQL docs, 55.2.3).
-                Some(_) => match self.queue.pop_front() {
-                    Some(
+                Some(_) => if let Some(
                         Reply::Parse { undo: u, .. }
                         | Reply::Close { undo: u, .. }
                         | Reply::Local { undo: u, .. },
-                    ) => undo(u),
-                    _ => {}
-                },
+                    ) = self.queue.pop_front() { undo(u) },
             }
         }
     }
@@ -237,7 +245,11 @@ impl<U> Replies<U> {
             | Backend::CopyBothResponse
             | Backend::CopyData
             | Backend::CopyDone => {
-                if message == Backend::ErrorResponse { Verdict::RelayError } else { Verdict::Relay }
+                if message == Backend::ErrorResponse {
+                    Verdict::RelayError
+                } else {
+                    Verdict::Relay
+                }
             }
             _ => Verdict::Violation,
         }
@@ -287,7 +299,11 @@ impl<U> Replies<U> {
     fn on_single(&mut self, message: Backend, wanted: Backend, visible: bool) -> Verdict {
         if message == wanted {
             self.queue.pop_front();
-            if visible { Verdict::Relay } else { Verdict::Hide }
+            if visible {
+                Verdict::Relay
+            } else {
+                Verdict::Hide
+            }
         } else if message == Backend::ErrorResponse {
             Verdict::RelayError
         } else {

@@ -35,7 +35,12 @@ impl Statement {
     pub(crate) fn new(definition: Vec<u8>, decision: Decision) -> Arc<Self> {
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = [NAME_PREFIX, id.to_string().as_bytes()].concat();
-        Arc::new(Self { id, name, definition, decision })
+        Arc::new(Self {
+            id,
+            name,
+            definition,
+            decision,
+        })
     }
 
     /// The text.
@@ -83,7 +88,9 @@ impl Space {
         if known.young.len() >= REMEMBERED {
             known.old = std::mem::take(&mut known.young);
         }
-        known.young.insert(Arc::from(definition), Arc::clone(&statement));
+        known
+            .young
+            .insert(Arc::from(definition), Arc::clone(&statement));
         statement
     }
 }
@@ -100,7 +107,11 @@ pub(crate) struct ClientStatements {
 impl ClientStatements {
     /// The statement of that name; the empty name is the unnamed one.
     pub(crate) fn get(&self, name: &[u8]) -> Option<&Arc<Statement>> {
-        if name.is_empty() { self.unnamed.as_ref() } else { self.named.get(name) }
+        if name.is_empty() {
+            self.unnamed.as_ref()
+        } else {
+            self.named.get(name)
+        }
     }
 
     /// Sets or removes a statement; returns what was there.
@@ -126,7 +137,11 @@ impl ClientStatements {
 
     /// The statement that a portal was bound to.
     pub(crate) fn portal(&self, name: &[u8]) -> Option<&Arc<Statement>> {
-        if name.is_empty() { self.unnamed_portal.as_ref() } else { self.portals.get(name) }
+        if name.is_empty() {
+            self.unnamed_portal.as_ref()
+        } else {
+            self.portals.get(name)
+        }
     }
 
     /// A portal was bound.

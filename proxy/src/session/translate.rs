@@ -80,13 +80,17 @@ impl Session {
         let decision = match self.plan.decision.take() {
             Some(decision) => decision,
             None => {
-                let Some(buffers) = self.buffers.as_deref() else { return Ok(Step::Wait) };
+                let Some(buffers) = self.buffers.as_deref() else {
+                    return Ok(Step::Wait);
+                };
                 self.decide_query(&buffers.client_in, header, whole)?
             }
         };
         if let Some(command) = decision.local {
             let bytes = self.local_rows(command, true);
-            self.buffers().replies.push(Reply::LocalReady { bytes: bytes.into() });
+            self.buffers().replies.push(Reply::LocalReady {
+                bytes: bytes.into(),
+            });
             self.consume(header);
             return Ok(Step::Again);
         }
@@ -103,7 +107,9 @@ impl Session {
         let run = self.run_of(&decision);
         let buffers = self.buffers();
         let there = header.len.min(buffers.client_in.len());
-        buffers.server_out.extend_from_slice(&buffers.client_in[..there]);
+        buffers
+            .server_out
+            .extend_from_slice(&buffers.client_in[..there]);
         buffers.replies.push(Reply::Query(run));
         self.consume(header);
         if !whole {
@@ -117,7 +123,9 @@ impl Session {
         self.started();
         let buffers = self.buffers();
         let there = header.len.min(buffers.client_in.len());
-        buffers.server_out.extend_from_slice(&buffers.client_in[..there]);
+        buffers
+            .server_out
+            .extend_from_slice(&buffers.client_in[..there]);
         buffers.replies.push(Reply::Function);
         if there < header.len {
             self.rest = Rest::Server(header.len - there);
@@ -125,7 +133,9 @@ impl Session {
     }
 
     fn apply_parse(&mut self, header: Header) -> Result<(), End> {
-        let Some(buffers) = self.buffers.as_deref() else { return Ok(()) };
+        let Some(buffers) = self.buffers.as_deref() else {
+            return Ok(());
+        };
         let there = header.len.min(buffers.client_in.len());
         let whole = there == header.len;
         let statement = match self.plan.parsed.pop_front() {
@@ -133,7 +143,11 @@ impl Session {
             None => self.intern(&buffers.client_in[HEADER..there], whole)?,
         };
         let body = &buffers.client_in[HEADER..there];
-        let name = messages::parse_name(body).ok().flatten().unwrap_or_default().to_vec();
+        let name = messages::parse_name(body)
+            .ok()
+            .flatten()
+            .unwrap_or_default()
+            .to_vec();
         if !name.is_empty() && self.statements.get(&name).is_some() {
             self.parse_again(&name);
             return Ok(());
@@ -173,7 +187,10 @@ impl Session {
         out.extend_from_slice(&statement.name);
         out.extend_from_slice(&[0]);
         out.extend_from_slice(&buffers.client_in[after_name..there]);
-        buffers.replies.push(Reply::Parse { visible: true, undo });
+        buffers.replies.push(Reply::Parse {
+            visible: true,
+            undo,
+        });
         self.rest = Rest::Server(header.len - there);
         self.pin(crate::router::PinReason::Prepare);
         self.mark_prepared(statement);
@@ -182,7 +199,9 @@ impl Session {
     /// A name that is taken: the server says so, in its own words but for the name.
     fn parse_again(&mut self, name: &[u8]) {
         self.batch_open = true;
-        let Some(statement) = self.statements.get(name).cloned() else { return };
+        let Some(statement) = self.statements.get(name).cloned() else {
+            return;
+        };
         if self.link.is_some() && statement.decision.local.is_none() {
             self.ensure_prepared(&statement);
             self.send_parse(&statement, true, Undo::Nothing);
@@ -193,19 +212,27 @@ impl Session {
 
     fn apply_bind(&mut self, header: Header) -> Result<(), End> {
         self.batch_open = true;
-        let Some(buffers) = self.buffers.as_deref() else { return Ok(()) };
+        let Some(buffers) = self.buffers.as_deref() else {
+            return Ok(());
+        };
         let there = header.len.min(buffers.client_in.len());
         let body = &buffers.client_in[HEADER..there];
         let names = messages::bind_names(body).map_err(|e| malformed(&e))?;
         let names = names.ok_or_else(|| malformed(&messages::unterminated("Bind")))?;
         let (portal, used) = (names.portal.to_vec(), names.used);
         let statement = self.statements.get(names.statement).cloned();
-        let unknown = if statement.is_none() { unknown_name(names.statement) } else { Vec::new() };
+        let unknown = if statement.is_none() {
+            unknown_name(names.statement)
+        } else {
+            Vec::new()
+        };
         self.batch_bound = true;
         if let Some(statement) = &statement {
             self.statements.bind(&portal, Arc::clone(statement));
             if statement.decision.local.is_some() {
-                let Some(buffers) = self.buffers.as_deref() else { return Ok(()) };
+                let Some(buffers) = self.buffers.as_deref() else {
+                    return Ok(());
+                };
                 let values = buffers.client_in[HEADER + used..there].to_vec();
                 self.note_formats(&values);
                 self.answer(BIND_COMPLETE, Undo::Nothing);
@@ -214,10 +241,14 @@ impl Session {
             self.ensure_prepared(statement);
         }
         let buffers = self.buffers();
-        let name = statement.as_ref().map_or(unknown.as_slice(), |s| s.name.as_slice());
+        let name = statement
+            .as_ref()
+            .map_or(unknown.as_slice(), |s| s.name.as_slice());
         let rest_len = header.len - HEADER - used;
         to_server::bind_header(&mut buffers.server_out, &portal, name, rest_len);
-        buffers.server_out.extend_from_slice(&buffers.client_in[HEADER + used..there]);
+        buffers
+            .server_out
+            .extend_from_slice(&buffers.client_in[HEADER + used..there]);
         buffers.replies.push(Reply::Bind);
         if there < header.len {
             self.rest = Rest::Server(header.len - there);
@@ -227,7 +258,9 @@ impl Session {
 
     fn apply_describe(&mut self, header: Header) -> Result<(), End> {
         self.batch_open = true;
-        let Some(buffers) = self.buffers.as_deref() else { return Ok(()) };
+        let Some(buffers) = self.buffers.as_deref() else {
+            return Ok(());
+        };
         let body = &buffers.client_in[HEADER..header.len];
         let named = messages::describe(body).map_err(|e| malformed(&e))?;
         let (target, name) = (named.target, named.name.to_vec());
@@ -239,11 +272,10 @@ impl Session {
             self.describe_local(command, target);
             return Ok(());
         }
-        if target == messages::Target::Statement {
-            if let Some(statement) = &statement {
+        if target == messages::Target::Statement
+            && let Some(statement) = &statement {
                 self.ensure_prepared(statement);
             }
-        }
         let buffers = self.buffers();
         match (target, statement) {
             (messages::Target::Statement, Some(s)) => {
@@ -262,7 +294,9 @@ impl Session {
 
     fn apply_execute(&mut self, header: Header) -> Result<(), End> {
         self.batch_open = true;
-        let Some(buffers) = self.buffers.as_deref() else { return Ok(()) };
+        let Some(buffers) = self.buffers.as_deref() else {
+            return Ok(());
+        };
         let body = &buffers.client_in[HEADER..header.len];
         let execute = messages::execute(body).map_err(|e| malformed(&e))?;
         let statement = self.statements.portal(execute.portal).cloned();
@@ -271,7 +305,10 @@ impl Session {
                 let decision = statement.decision;
                 if let Some(command) = decision.local {
                     let bytes = self.local_rows(command, false);
-                    self.buffers().replies.push(Reply::Local { bytes: bytes.into(), undo: Undo::Nothing });
+                    self.buffers().replies.push(Reply::Local {
+                        bytes: bytes.into(),
+                        undo: Undo::Nothing,
+                    });
                     return Ok(());
                 }
                 if decision.discard == Discard::Statements
@@ -286,17 +323,25 @@ impl Session {
                 self.run_of(&decision)
             }
             // A cursor of DECLARE, or an error that the server will name.
-            None => Run { command: Command::Other, writes: true, commits: false },
+            None => Run {
+                command: Command::Other,
+                writes: true,
+                commits: false,
+            },
         };
         let buffers = self.buffers();
-        buffers.server_out.extend_from_slice(&buffers.client_in[..header.len]);
+        buffers
+            .server_out
+            .extend_from_slice(&buffers.client_in[..header.len]);
         buffers.replies.push(Reply::Execute(run));
         Ok(())
     }
 
     fn apply_close(&mut self, header: Header) -> Result<(), End> {
         self.batch_open = true;
-        let Some(buffers) = self.buffers.as_deref() else { return Ok(()) };
+        let Some(buffers) = self.buffers.as_deref() else {
+            return Ok(());
+        };
         let body = &buffers.client_in[HEADER..header.len];
         let named = messages::close(body).map_err(|e| malformed(&e))?;
         let name = named.name.to_vec();
@@ -304,13 +349,22 @@ impl Session {
             // The server's copy is shared with other clients, and goes when it is not used.
             messages::Target::Statement => {
                 let before = self.statements.set(&name, None);
-                let undo = Undo::Rename(Box::new(Rename { name, before, sent: None }));
+                let undo = Undo::Rename(Box::new(Rename {
+                    name,
+                    before,
+                    sent: None,
+                }));
                 self.answer(CLOSE_COMPLETE, undo);
             }
             messages::Target::Portal if self.link.is_some() => {
                 let buffers = self.buffers();
-                buffers.server_out.extend_from_slice(&buffers.client_in[..header.len]);
-                buffers.replies.push(Reply::Close { visible: true, undo: Undo::Nothing });
+                buffers
+                    .server_out
+                    .extend_from_slice(&buffers.client_in[..header.len]);
+                buffers.replies.push(Reply::Close {
+                    visible: true,
+                    undo: Undo::Nothing,
+                });
             }
             messages::Target::Portal => self.answer(CLOSE_COMPLETE, Undo::Nothing),
         }
@@ -327,7 +381,9 @@ impl Session {
             to_server::sync(&mut buffers.server_out);
             buffers.replies.push(Reply::Sync { visible: true });
         } else {
-            buffers.replies.push(Reply::LocalReady { bytes: b"".into() });
+            buffers
+                .replies
+                .push(Reply::LocalReady { bytes: b"".into() });
         }
         self.started();
     }
@@ -388,13 +444,12 @@ impl Session {
 
     /// The client's work begins (or goes on) on the server.
     fn started(&mut self) {
-        if let Some(link) = &mut self.link {
-            if link.started == clock::NEVER {
+        if let Some(link) = &mut self.link
+            && link.started == clock::NEVER {
                 link.started = clock::now();
                 let now = link.started;
                 self.note_activity(Activity::Active, now);
             }
-        }
     }
 
     fn run_of(&self, decision: &Decision) -> Run {
@@ -418,7 +473,11 @@ impl Session {
         };
         let alone = self.transaction.status == TransactionStatus::Idle;
         let commits = ends || (alone && decision.writes);
-        Run { command: decision.command, writes: decision.writes, commits }
+        Run {
+            command: decision.command,
+            writes: decision.writes,
+            commits,
+        }
     }
 
     /// Sets the client's name for a statement; what to do if that did not happen.
@@ -427,21 +486,34 @@ impl Session {
         if name.is_empty() {
             Undo::Unnamed(sent)
         } else {
-            Undo::Rename(Box::new(Rename { name: name.to_vec(), before, sent }))
+            Undo::Rename(Box::new(Rename {
+                name: name.to_vec(),
+                before,
+                sent,
+            }))
         }
     }
 
     /// An answer of our own in its turn.
     fn answer(&mut self, message: &'static [u8], undo: Undo) {
-        self.buffers().replies.push(Reply::Local { bytes: message.into(), undo });
+        self.buffers().replies.push(Reply::Local {
+            bytes: message.into(),
+            undo,
+        });
     }
 
     /// Whether the server holds the statement, counting it as used.
     fn holds(&mut self, statement: &Statement) -> bool {
-        let Some(Link { checkout, .. }) = &mut self.link else { return false };
+        let Some(Link { checkout, .. }) = &mut self.link else {
+            return false;
+        };
         let held = checkout.prepared.touch(statement.id);
         let cache = &self.context.metrics.prepared_cache;
-        if held { cache.hits.inc() } else { cache.misses.inc() }
+        if held {
+            cache.hits.inc()
+        } else {
+            cache.misses.inc()
+        }
         held
     }
 
@@ -475,13 +547,18 @@ impl Session {
         let limit = self.context.tuning.load().prepared_statements.max(1);
         loop {
             let Some(link) = &mut self.link else { return };
-            let Some(victim) = link.checkout.prepared.victim(limit) else { return };
+            let Some(victim) = link.checkout.prepared.victim(limit) else {
+                return;
+            };
             link.checkout.prepared.remove(victim);
             self.context.metrics.prepared_cache.evictions.inc();
             let name = [NAME_PREFIX, victim.to_string().as_bytes()].concat();
             let buffers = self.buffers();
             to_server::close(&mut buffers.server_out, messages::Target::Statement, &name);
-            buffers.replies.push(Reply::Close { visible: false, undo: Undo::StillPrepared(victim) });
+            buffers.replies.push(Reply::Close {
+                visible: false,
+                undo: Undo::StillPrepared(victim),
+            });
         }
     }
 
@@ -505,7 +582,11 @@ impl Session {
 
 /// A name that the server does not know either, so that it says so.
 fn unknown_name(name: &[u8]) -> Vec<u8> {
-    if name.starts_with(NAME_PREFIX) { [b"client_", name].concat() } else { name.to_vec() }
+    if name.starts_with(NAME_PREFIX) {
+        [b"client_", name].concat()
+    } else {
+        name.to_vec()
+    }
 }
 
 fn kind_of(command: Command) -> StatementKind {

@@ -10,6 +10,7 @@ mod message;
 pub use batch::{Batch, frame, startup};
 pub use message::{Message, ServerError, codes, row, tags};
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -17,6 +18,11 @@ use std::time::Duration;
 
 /// How long an answer may take before the test fails.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+thread_local! {
+    /// Where a read goes first: room that is made anew for each read would be most of what a read costs.
+    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; 256 * 1024]);
+}
 
 /// What one simple query gave back.
 pub type Rows = Vec<Vec<Option<String>>>;
@@ -161,16 +167,15 @@ impl Wire {
                 self.buffer.drain(..self.start);
                 self.start = 0;
             }
-            let used = self.buffer.len();
-            let missing = wanted - (used - self.start);
-            self.buffer
-                .resize(used + missing.clamp(256 * 1024, 1024 * 1024), 0);
-            let got = match self.stream.read(&mut self.buffer[used..]) {
-                Ok(got) => got,
-                Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => 0,
-                Err(error) => panic!("no answer from the server: {error}"),
-            };
-            self.buffer.truncate(used + got);
+            let got = SCRATCH.with_borrow_mut(|scratch| {
+                let got = match self.stream.read(scratch) {
+                    Ok(got) => got,
+                    Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => 0,
+                    Err(error) => panic!("no answer from the server: {error}"),
+                };
+                self.buffer.extend_from_slice(&scratch[..got]);
+                got
+            });
             if got == 0 {
                 return false;
             }

@@ -107,8 +107,9 @@ fn more_clients_than_server_connections_share_them() {
     let stage = Stage::with("bench_small_pool", |setup| setup.with("[pool]\nsize = 2"));
     pgbench(stage.convoy.port, &stage.database, &["-i", "-q", "-s", "1"]);
     stage.settle();
-    for mode in ["simple", "prepared"] {
-        let arguments = ["-M", mode, "-n", "-c", "40", "-j", "2", "-t", "20"];
+    // A thread for each client: pgbench prepares with a blocking call, which would hold up its other clients.
+    for mode in ["simple", "extended", "prepared"] {
+        let arguments = ["-M", mode, "-n", "-c", "40", "-j", "40", "-t", "20"];
         pgbench(stage.convoy.port, &stage.database, &arguments);
     }
     assert!(stage.server_connections(0) <= 2);

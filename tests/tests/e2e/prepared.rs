@@ -214,7 +214,7 @@ fn type_of_a_parameter_is_part_of_a_statements_identity() {
 #[test]
 fn deallocate_all_and_discard_all_harm_no_other_client() {
     let stage = stage("prepared_discard", "size = 1");
-    let (mut keeper, mut sweeper) = (stage.client(), stage.client());
+    let mut keeper = stage.client();
     keeper.ask(
         &Batch::new()
             .parse("keep", "select b from t where id = $1 for update")
@@ -222,7 +222,9 @@ fn deallocate_all_and_discard_all_harm_no_other_client() {
     );
     assert_eq!(run(&mut keeper, "keep", &[Some("1")]), "row 1");
     for sql in ["deallocate all", "discard all", "discard plans"] {
+        let mut sweeper = stage.client();
         sweeper.run(sql);
+        sweeper.close();
         assert_eq!(
             run(&mut keeper, "keep", &[Some("2")]),
             "row 2",

@@ -1,6 +1,10 @@
 use super::*;
 
-const READ: Run = Run { command: Command::Select, writes: false, commits: false };
+const READ: Run = Run {
+    command: Command::Select,
+    writes: false,
+    commits: false,
+};
 
 fn queue(replies: Vec<Reply<u8>>) -> Replies<u8> {
     let mut q = Replies::default();
@@ -11,7 +15,10 @@ fn queue(replies: Vec<Reply<u8>>) -> Replies<u8> {
 #[test]
 fn answers_are_matched_in_order_and_injected_ones_are_hidden() {
     let mut q = queue(vec![
-        Reply::Parse { visible: false, undo: 1 },
+        Reply::Parse {
+            visible: false,
+            undo: 1,
+        },
         Reply::Bind,
         Reply::Describe,
         Reply::Execute(READ),
@@ -30,10 +37,19 @@ fn answers_are_matched_in_order_and_injected_ones_are_hidden() {
 fn error_drops_all_up_to_sync_and_undoes_what_never_happened() {
     let mut q = queue(vec![
         Reply::Bind,
-        Reply::Parse { visible: true, undo: 1 },
-        Reply::Local { bytes: b"1".into(), undo: 2 },
+        Reply::Parse {
+            visible: true,
+            undo: 1,
+        },
+        Reply::Local {
+            bytes: b"1".into(),
+            undo: 2,
+        },
         Reply::Sync { visible: true },
-        Reply::Parse { visible: true, undo: 3 },
+        Reply::Parse {
+            visible: true,
+            undo: 3,
+        },
     ]);
     assert_eq!(q.on(Backend::ErrorResponse), Verdict::RelayError);
     let mut undone = Vec::new();
@@ -45,11 +61,19 @@ fn error_drops_all_up_to_sync_and_undoes_what_never_happened() {
 
 #[test]
 fn error_before_the_clients_sync_makes_its_messages_skipped() {
-    let mut q = queue(vec![Reply::Parse { visible: true, undo: 1 }]);
+    let mut q = queue(vec![Reply::Parse {
+        visible: true,
+        undo: 1,
+    }]);
     assert_eq!(q.on(Backend::ErrorResponse), Verdict::RelayError);
     assert!(q.fail(|_| ()));
-    let mut q =
-        queue(vec![Reply::Parse { visible: true, undo: 1 }, Reply::Sync { visible: false }]);
+    let mut q = queue(vec![
+        Reply::Parse {
+            visible: true,
+            undo: 1,
+        },
+        Reply::Sync { visible: false },
+    ]);
     assert_eq!(q.on(Backend::ErrorResponse), Verdict::RelayError);
     assert!(q.fail(|_| ()));
     assert_eq!(q.on(Backend::ReadyForQuery), Verdict::HideReady);
@@ -58,7 +82,10 @@ fn error_before_the_clients_sync_makes_its_messages_skipped() {
 #[test]
 fn query_behind_a_failed_message_is_skipped_with_it() {
     let mut q = queue(vec![
-        Reply::Parse { visible: true, undo: 1 },
+        Reply::Parse {
+            visible: true,
+            undo: 1,
+        },
         Reply::Query(READ),
         Reply::Sync { visible: true },
     ]);
@@ -71,8 +98,14 @@ fn query_behind_a_failed_message_is_skipped_with_it() {
 #[test]
 fn what_was_not_asked_for_is_a_violation() {
     assert_eq!(queue(vec![]).on(Backend::DataRow), Verdict::Violation);
-    assert_eq!(queue(vec![Reply::Bind]).on(Backend::DataRow), Verdict::Violation);
-    assert_eq!(queue(vec![Reply::Query(READ)]).on(Backend::BindComplete), Verdict::Violation);
+    assert_eq!(
+        queue(vec![Reply::Bind]).on(Backend::DataRow),
+        Verdict::Violation
+    );
+    assert_eq!(
+        queue(vec![Reply::Query(READ)]).on(Backend::BindComplete),
+        Verdict::Violation
+    );
 }
 
 #[test]
@@ -91,7 +124,10 @@ fn lost_connection_owes_one_ready_for_each_request() {
     let mut q = queue(vec![
         Reply::Setup,
         Reply::Query(READ),
-        Reply::Parse { visible: true, undo: 7 },
+        Reply::Parse {
+            visible: true,
+            undo: 7,
+        },
         Reply::Sync { visible: true },
         Reply::Sync { visible: false },
     ]);
