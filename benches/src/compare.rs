@@ -88,12 +88,15 @@ fn start(options: &Options, stage: &Stage, begin: Instant) -> (Vec<Target>, Vec<
     (targets, skipped)
 }
 
-/// Opens server connections and fills caches before anything counts. What goes wrong here goes wrong again, and is
-/// told, in the rows.
+/// Opens as many server connections as any load needs and fills caches before anything counts. What goes wrong here
+/// goes wrong again, and is told, in the rows.
 fn warm(target: Target) -> Target {
+    if target.pids().is_empty() {
+        return target;
+    }
     for mode in [Mode::Simple, Mode::Prepared] {
         if let Load::Pgbench { script, login, .. } = WORKLOADS[0].load {
-            let (clients, seconds) = (32, 1);
+            let (clients, seconds) = (200, 2);
             let run = Run {
                 script,
                 mode,

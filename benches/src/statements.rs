@@ -8,16 +8,16 @@ pub fn pgbench(n: usize) -> String {
 /// 200 bytes as an ORM writes them.
 pub fn orm(n: usize) -> String {
     format!(
-        "SELECT \"u\".\"id\", \"u\".\"email\", \"u\".\"name\", \"u\".\"created_at\" FROM \"users\" AS \"u\" \
-         WHERE (\"u\".\"tenant_id\" = {n} AND \"u\".\"state\" = 'active') ORDER BY \"u\".\"id\" ASC LIMIT 21"
+        "SELECT \"u\".\"id\", \"u\".\"email\", \"u\".\"name\", \"u\".\"country\", \"u\".\"created_at\" FROM \"users\" AS \"u\" \
+         WHERE (\"u\".\"tenant_id\" = {n} AND \"u\".\"state\" = 'active') ORDER BY \"u\".\"name\" ASC, \"u\".\"id\" ASC LIMIT 21"
     )
 }
 
 /// 200 bytes whose shape is new for each `n`.
 pub fn new_shape(n: usize) -> String {
     format!(
-        "SELECT \"u\".\"id\" AS \"c{n}\", \"u\".\"email\", \"u\".\"name\", \"u\".\"age\" FROM \"users\" AS \"u\" \
-         WHERE (\"u\".\"tenant_id\" = 42 AND \"u\".\"state\" = 'active') ORDER BY \"u\".\"id\" ASC LIMIT 21"
+        "SELECT \"u\".\"id\" AS \"c{n}\", \"u\".\"email\", \"u\".\"name\", \"u\".\"country\", \"u\".\"age\" FROM \"users\" AS \"u\" \
+         WHERE (\"u\".\"tenant_id\" = 42 AND \"u\".\"state\" = 'active') ORDER BY \"u\".\"name\" ASC, \"u\".\"id\" ASC LIMIT 21"
     )
 }
 

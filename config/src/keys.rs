@@ -285,8 +285,8 @@ keys! {
         "connections older than this are closed when they become free";
     POOL_SERVER_LIFETIME_JITTER: Setting<Percent> = "pool.server_lifetime_jitter", Percent,
         || 10, Live, "how much of its lifetime a connection may lose at random";
-    POOL_PREPARED_STATEMENTS: Setting<Count> = "pool.prepared_statements", count(0, 100_000),
-        || 200, Live, "prepared statements kept on a server connection; 0 is off";
+    POOL_PREPARED_STATEMENTS: Setting<Count> = "pool.prepared_statements", count(1, 100_000),
+        || 200, Live, "prepared statements kept on a server connection, least recently used out";
 
     LIMITS_MAX_CLIENT_CONNECTIONS: Setting<Count> = "limits.max_client_connections",
         count(1, 1_000_000), || 100, Live, "most clients at a time";
@@ -299,7 +299,7 @@ keys! {
     LIMITS_IDLE_IN_TRANSACTION_TIMEOUT: Setting<Timeout> = "limits.idle_in_transaction_timeout",
         Timeout, || None, Live, "clients that leave a transaction open this long are closed";
     LIMITS_QUERY_TIMEOUT: Setting<Timeout> = "limits.query_timeout", Timeout, || None, Live,
-        "statements that run longer are cancelled";
+        "clients whose statement runs longer are closed, and the statement with them";
 
     ROUTING_SPLIT_READS: Setting<Flag> = "routing.split_reads", Flag, || true, Live,
         "send safe reads to replicas";

@@ -141,7 +141,7 @@ pub struct Pool {
     /// Percent (0 to 100) by which each connection's lifetime is shortened at random, so that
     /// connections opened together do not end together.
     pub server_lifetime_jitter: u32,
-    /// Prepared statements kept on each server connection, least recently used out; 0 is off.
+    /// Prepared statements kept on each server connection, least recently used out; at least 1.
     pub prepared_statements: u32,
 }
 

@@ -55,6 +55,29 @@ impl Stream {
         self.tcp.peer_addr()
     }
 
+    /// Ends the connection so that the peer gets the last words: unread bytes of its would make the
+    /// close a reset, which overtakes them. Reads on for a moment, up to a limit.
+    ///
+    /// # Errors
+    /// When the peer is gone.
+    pub async fn linger(&mut self) -> io::Result<()> {
+        const MOST: usize = 1 << 20;
+        self.tcp.shutdown().await?;
+        let mut drained = 0;
+        let mut nowhere = [0; 4096];
+        let reading = async {
+            while drained < MOST {
+                match self.tcp.read(&mut nowhere).await {
+                    Ok(0) | Err(_) => return,
+                    Ok(n) => drained += n,
+                }
+            }
+        };
+        // A peer that says nothing and stays has had its time.
+        let _quiet = tokio::time::timeout(Duration::from_millis(300), reading).await;
+        Ok(())
+    }
+
     /// Whether the peer has sent something, or has closed, that has not been read. No system call.
     pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.tcp.poll_read_ready(cx)

@@ -11,7 +11,6 @@ use std::task::Waker;
 use std::time::SystemTime;
 
 use atomic_waker::AtomicWaker;
-use tokio::sync::Notify;
 
 use crate::clock;
 
@@ -92,6 +91,7 @@ enum CancelTarget {
     #[default]
     Nothing,
     Waiting,
+    Cancelled,
     Running(Arc<BackendKey>),
 }
 
@@ -114,7 +114,6 @@ pub struct Client {
     signal: AtomicU8,
     waker: AtomicWaker,
     cancel: Mutex<CancelTarget>,
-    cancelled: Notify,
     /// Statements run, for SHOW.
     pub queries: AtomicU64,
 }
@@ -128,14 +127,15 @@ impl Client {
 
     /// Notes what the client does from now on; `now` as of [`clock::now`].
     pub fn set_activity(&self, activity: Activity, now: u64) {
-        self.activity.store(activity as u8, Ordering::Relaxed);
+        // In this order, so that nobody takes a new activity to have lasted as long as the old.
         self.activity_since.store(now, Ordering::Relaxed);
+        self.activity.store(activity as u8, Ordering::Release);
     }
 
     /// What the client does, and since when ([`clock::now`]).
     #[must_use]
     pub fn activity(&self) -> (Activity, u64) {
-        let activity = Activity::from_u8(self.activity.load(Ordering::Relaxed));
+        let activity = Activity::from_u8(self.activity.load(Ordering::Acquire));
         (activity, self.activity_since.load(Ordering::Relaxed))
     }
 
@@ -172,9 +172,10 @@ impl Client {
         *self.lock_cancel() = CancelTarget::Nothing;
     }
 
-    /// Resolves when a cancel request came while the client was waiting.
-    pub async fn cancelled_while_waiting(&self) {
-        self.cancelled.notified().await;
+    /// Whether a cancel request came while the client was waiting; it wakes the session.
+    #[must_use]
+    pub fn was_cancelled(&self) -> bool {
+        matches!(&*self.lock_cancel(), CancelTarget::Cancelled)
     }
 
     fn lock_cancel(&self) -> std::sync::MutexGuard<'_, CancelTarget> {
@@ -216,6 +217,17 @@ pub enum Cancel {
 pub struct Registry {
     clients: Mutex<HashMap<i32, Arc<Client>>>,
     next_pid: AtomicU32,
+    entered: AtomicUsize,
+}
+
+/// A client's place among those allowed, from its startup packet to its end.
+#[derive(Debug)]
+pub struct Place(Arc<Registry>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.entered.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 /// Takes its client out of the registry when it goes.
@@ -223,6 +235,7 @@ pub struct Registry {
 pub struct Registration {
     registry: Arc<Registry>,
     client: Arc<Client>,
+    _place: Place,
 }
 
 impl Registration {
@@ -240,12 +253,23 @@ impl Drop for Registration {
 }
 
 impl Registry {
+    /// A place, if fewer than `limit` are taken.
+    #[must_use]
+    pub fn enter(self: &Arc<Self>, limit: usize) -> Option<Place> {
+        let taken = |n: usize| (n < limit).then_some(n + 1);
+        self.entered
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, taken)
+            .ok()?;
+        Some(Place(Arc::clone(self)))
+    }
+
     /// Registers a client that has logged in, with a fresh cancel key.
     pub fn register(
         self: &Arc<Self>,
         user: &str,
         database: &str,
         address: SocketAddr,
+        place: Place,
     ) -> Registration {
         let mut clients = self.lock();
         let pid = loop {
@@ -268,7 +292,6 @@ impl Registry {
             signal: AtomicU8::new(Signal::None as u8),
             waker: AtomicWaker::new(),
             cancel: Mutex::new(CancelTarget::Nothing),
-            cancelled: Notify::new(),
             queries: AtomicU64::new(0),
         });
         clients.insert(pid, Arc::clone(&client));
@@ -276,6 +299,7 @@ impl Registry {
         Registration {
             registry: Arc::clone(self),
             client,
+            _place: place,
         }
     }
 
@@ -289,11 +313,12 @@ impl Registry {
         if !bool::from(subtle::ConstantTimeEq::ct_eq(&client.secret[..], secret)) {
             return Cancel::Nothing;
         }
-        let target = client.lock_cancel();
+        let mut target = client.lock_cancel();
         match &*target {
-            CancelTarget::Nothing => Cancel::Nothing,
+            CancelTarget::Nothing | CancelTarget::Cancelled => Cancel::Nothing,
             CancelTarget::Waiting => {
-                client.cancelled.notify_waiters();
+                *target = CancelTarget::Cancelled;
+                client.waker.wake();
                 Cancel::Dequeued
             }
             CancelTarget::Running(key) => {

@@ -9,6 +9,7 @@ fn view() -> View {
         host: host.into(),
         port: 5432,
         weight: 1,
+        name: None,
     };
     let specs = [spec("a"), spec("b"), spec("c")];
     let cluster = Cluster::new(&specs, &Metrics::new("0").unwrap());

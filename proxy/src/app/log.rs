@@ -1,5 +1,6 @@
 //! The log: text for people or JSON for machines, at a level that may change while it runs.
 
+use std::io::IsTerminal as _;
 use std::sync::OnceLock;
 
 use pgconvoy_config::LogFormat;
@@ -17,10 +18,15 @@ static LEVEL: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 pub fn start(level: &str, format: LogFormat) -> Result<(), String> {
     let filter = EnvFilter::try_new(level).map_err(|e| format!("log.level: {e}"))?;
     let (filter, handle) = reload::Layer::new(filter);
+    let terminal = std::io::stderr().is_terminal();
     let registry = tracing_subscriber::registry().with(filter);
     let started = match format {
         LogFormat::Text => registry
-            .with(fmt::layer().with_writer(std::io::stderr))
+            .with(
+                fmt::layer()
+                    .with_ansi(terminal)
+                    .with_writer(std::io::stderr),
+            )
             .try_init(),
         LogFormat::Json => registry
             .with(fmt::layer().json().with_writer(std::io::stderr))

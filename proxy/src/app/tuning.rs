@@ -67,6 +67,7 @@ pub(super) fn nodes(settings: &Settings) -> Vec<NodeSpec> {
             host: n.host.clone(),
             port: n.port,
             weight: n.weight,
+            name: n.name.clone(),
         })
         .collect()
 }

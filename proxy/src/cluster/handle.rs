@@ -35,6 +35,8 @@ pub struct NodeSpec {
     pub port: u16,
     /// Share of the reads; 0 takes none.
     pub weight: u32,
+    /// How logs, metrics and errors call it; `host:port` when absent.
+    pub name: Option<String>,
 }
 
 /// What the monitor is asked to do for one node.
@@ -61,10 +63,13 @@ impl Cluster {
     #[must_use]
     pub fn new(specs: &[NodeSpec], metrics: &Metrics) -> Arc<Self> {
         let node = |(id, spec): (u16, &NodeSpec)| {
-            let counters = metrics.node(&format!("{}:{}", spec.host, spec.port));
+            let address = || format!("{}:{}", spec.host, spec.port);
+            let label = spec.name.clone().unwrap_or_else(address);
+            let counters = metrics.node(&label);
             let host = spec.host.clone();
             Arc::new(Node::new(
                 NodeId(id),
+                label,
                 host,
                 spec.port,
                 spec.weight,

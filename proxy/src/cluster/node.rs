@@ -36,7 +36,7 @@ pub struct Node {
     pub host: String,
     /// TCP port, or the number in the socket's name.
     pub port: u16,
-    /// `host:port`, as logs, metrics and errors name the node.
+    /// Its configured name, else `host:port`: how logs, metrics and errors call the node.
     pub label: String,
     /// What is counted for it.
     pub metrics: NodeMetrics,
@@ -48,10 +48,17 @@ pub struct Node {
 impl Node {
     /// A node that nothing is known of yet.
     #[must_use]
-    pub fn new(id: NodeId, host: String, port: u16, weight: u32, metrics: NodeMetrics) -> Self {
+    pub fn new(
+        id: NodeId,
+        label: String,
+        host: String,
+        port: u16,
+        weight: u32,
+        metrics: NodeMetrics,
+    ) -> Self {
         Self {
             id,
-            label: format!("{host}:{port}"),
+            label,
             host,
             port,
             metrics,

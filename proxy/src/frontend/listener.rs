@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::startup::Door;
 use crate::net::Stream;
-use crate::session::Context;
+use crate::session::{Admitted, Context};
 
 /// Connections that wait for the acceptor, and for a worker.
 const BACKLOG: u32 = 4096;
@@ -20,7 +20,7 @@ const BACKLOG: u32 = 4096;
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// A connection on its way to its worker.
-pub type Arrival = (std::net::TcpStream, SocketAddr);
+pub type Arrival = (std::net::TcpStream, SocketAddr, Admitted);
 
 /// A worker, as the acceptor sees it.
 #[derive(Clone, Debug)]
@@ -79,11 +79,13 @@ fn seat(tcp: TcpStream, address: SocketAddr, desks: &[Desk], door: &Arc<Door>) {
         .min_by_key(|d| d.context.clients.load(Ordering::Relaxed));
     let Some(desk) = fewest else { return };
     desk.context.metrics.client_connections_total.inc();
+    // Counted here, so that a burst is spread.
+    let admitted = desk.context.admit();
     let sent = match &desk.inbox {
-        None => serve(&desk.context, door, tcp, address),
+        None => serve(&desk.context, door, tcp, address, admitted),
         Some(inbox) => tcp.into_std().and_then(|tcp| {
             inbox
-                .try_send((tcp, address))
+                .try_send((tcp, address, admitted))
                 .map_err(|_| io::ErrorKind::ConnectionRefused.into())
         }),
     };
@@ -94,8 +96,9 @@ fn seat(tcp: TcpStream, address: SocketAddr, desks: &[Desk], door: &Arc<Door>) {
 
 /// Serves what arrives, until the acceptor is gone.
 pub async fn work(context: Arc<Context>, door: Arc<Door>, mut inbox: mpsc::Receiver<Arrival>) {
-    while let Some((tcp, address)) = inbox.recv().await {
-        let served = TcpStream::from_std(tcp).and_then(|tcp| serve(&context, &door, tcp, address));
+    while let Some((tcp, address, admitted)) = inbox.recv().await {
+        let served =
+            TcpStream::from_std(tcp).and_then(|tcp| serve(&context, &door, tcp, address, admitted));
         if let Err(e) = served {
             tracing::debug!(client = %address, error = %e, "client lost before its first byte");
         }
@@ -107,8 +110,9 @@ fn serve(
     door: &Arc<Door>,
     tcp: TcpStream,
     address: SocketAddr,
+    admitted: Admitted,
 ) -> io::Result<()> {
     let stream = Stream::new(tcp)?;
-    tokio::spawn(Arc::clone(door).serve(Arc::clone(context), stream, address));
+    tokio::spawn(Arc::clone(door).serve(Arc::clone(context), stream, address, admitted));
     Ok(())
 }

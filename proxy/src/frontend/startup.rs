@@ -22,7 +22,7 @@ use crate::protocol::error_fields::{ErrorFields, Severity};
 use crate::protocol::frame::TransactionStatus;
 use crate::protocol::startup::{self, Cancel, FirstPacket, Startup};
 use crate::protocol::{sqlstate, startup_options, to_client};
-use crate::registry::{self, Registry};
+use crate::registry::{self, Place, Registry};
 use crate::session::{Admitted, Context, Identity, Session};
 
 /// The newest protocol version we speak is 3.0.
@@ -92,8 +92,8 @@ impl Door {
         context: Arc<Context>,
         stream: Stream,
         address: SocketAddr,
+        admitted: Admitted,
     ) {
-        let admitted = context.admit();
         let log = self.admission.load().log_connections;
         // Boxed: a login's future is large, and a session's life is long.
         let session = Box::pin(self.login(context, stream, address, admitted)).await;
@@ -118,7 +118,9 @@ impl Door {
         let metrics = Arc::clone(&context.metrics);
         let entering = self.enter(context, &mut stream, address, admitted);
         let refused = match tokio::time::timeout(limit, entering).await {
-            Ok(Ok((context, identity))) => return Some(Session::new(context, identity, stream)),
+            Ok(Ok((context, identity, early))) => {
+                return Some(Session::new(context, identity, stream, &early));
+            }
             Ok(Err(refused)) => refused,
             Err(_) => Refused::Because(
                 Report::new(
@@ -142,7 +144,7 @@ impl Door {
         stream: &mut Stream,
         address: SocketAddr,
         admitted: Admitted,
-    ) -> Result<(Arc<Context>, Identity), Refused> {
+    ) -> Result<(Arc<Context>, Identity, BytesMut), Refused> {
         let mut buf = BytesMut::with_capacity(1024);
         let startup = loop {
             match first_packet(stream, &mut buf).await? {
@@ -155,7 +157,7 @@ impl Door {
             }
         };
         let access = self.access.load_full();
-        self.check_room(&access, &startup)?;
+        let place = self.place(&access, &startup)?;
         let mut out = BytesMut::with_capacity(1024);
         if startup.needs_negotiation(NEWEST_MINOR) {
             to_client::negotiate_protocol_version(
@@ -181,7 +183,7 @@ impl Door {
             .get(&pools, &parameters, &context.cluster, limit)
             .await
             .map_err(|report| Refused::Because(report, RejectReason::Server))?;
-        let registration = self.registry.register(user, database, address);
+        let registration = self.registry.register(user, database, address, place);
         finish(stream, out, &welcome, &registration).await?;
         let identity = Identity {
             registration,
@@ -192,16 +194,16 @@ impl Door {
             parameters: Arc::clone(&welcome.parameters),
             quoting: welcome.quoting,
         };
-        Ok((context, identity))
+        Ok((context, identity, buf))
     }
 
-    fn check_room(&self, access: &Access, startup: &Startup) -> Result<(), Refused> {
+    fn place(&self, access: &Access, startup: &Startup) -> Result<Place, Refused> {
         let admission = self.admission.load();
         let admin = access.is_admin(startup.user());
         let reserved = if admin { 0 } else { admission.reserved };
         let limit = admission.max_clients.saturating_sub(reserved);
-        if self.registry.len() < limit {
-            return Ok(());
+        if let Some(place) = self.registry.enter(limit) {
+            return Ok(place);
         }
         let report = Report::new(
             sqlstate::TOO_MANY_CONNECTIONS,
@@ -233,11 +235,12 @@ async fn first_packet(stream: &mut Stream, buf: &mut BytesMut) -> Result<FirstPa
     };
     loop {
         if let Some(length) = startup::packet_len(buf).map_err(malformed)?
-            && buf.len() >= length {
-                let packet = startup::first_packet(&buf[..length]).map_err(malformed)?;
-                buf.advance(length);
-                return Ok(packet);
-            }
+            && buf.len() >= length
+        {
+            let packet = startup::first_packet(&buf[..length]).map_err(malformed)?;
+            buf.advance(length);
+            return Ok(packet);
+        }
         buf.reserve(1024);
         if stream.read_buf(buf).await? == 0 {
             return Err(Refused::Silently);
@@ -315,7 +318,7 @@ async fn farewell(stream: &mut Stream, report: &Report) {
     to_client::error_response(&mut out, &ErrorFields::of_report(Severity::Fatal, report));
     let told = async {
         stream.write_all(&out).await?;
-        stream.shutdown().await
+        stream.linger().await
     };
     if !matches!(
         tokio::time::timeout(Duration::from_secs(2), told).await,

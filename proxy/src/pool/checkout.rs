@@ -1,7 +1,7 @@
 //! Lending a connection and taking it back.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::oneshot;
@@ -13,6 +13,9 @@ use crate::backend::connect::{self, ConnectError, Target};
 use crate::backend::connection::Connection;
 use crate::clock;
 use crate::cluster::Node;
+
+/// The pause after a server has said that it is full.
+const FULL_SERVER_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// The settings of pools; live.
 #[derive(Clone, Debug)]
@@ -44,7 +47,7 @@ pub struct Shared {
     pub budget: Arc<Budget>,
     limits: Arc<ArcSwap<Limits>>,
     /// This pool on each worker.
-    members: Box<[OnceLock<Weak<Pool>>]>,
+    members: Box<[Mutex<Weak<Pool>>]>,
 }
 
 impl Shared {
@@ -65,18 +68,21 @@ impl Shared {
             credential: ArcSwapOption::empty(),
             budget: Budget::new(size),
             limits,
-            members: (0..workers).map(|_| OnceLock::new()).collect(),
+            members: (0..workers).map(|_| Mutex::default()).collect(),
         }
+    }
+
+    /// The workers' parts that there are.
+    fn members(&self) -> impl Iterator<Item = Arc<Pool>> {
+        let part =
+            |m: &Mutex<Weak<Pool>>| m.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        self.members.iter().filter_map(part)
     }
 
     /// Idle connections over all workers.
     #[must_use]
     pub fn idle(&self) -> usize {
-        self.members
-            .iter()
-            .filter_map(|m| m.get()?.upgrade())
-            .map(|p| p.idle())
-            .sum()
+        self.members().map(|p| p.idle()).sum()
     }
 
     fn target(&self) -> Target {
@@ -114,8 +120,7 @@ impl Pool {
             idle: Idle::new()?,
         });
         if let Some(place) = pool.shared.members.get(worker) {
-            // Each worker makes its part once.
-            let _first = place.set(Arc::downgrade(&pool));
+            *place.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&pool);
         }
         Ok(pool)
     }
@@ -195,11 +200,7 @@ impl Pool {
             self.put_back(object);
             return;
         }
-        let others = self
-            .shared
-            .members
-            .iter()
-            .filter_map(|m| m.get()?.upgrade());
+        let others = self.shared.members();
         for other in others.filter(|o| o.worker != self.worker) {
             if let Some(object) = other.idle.give_away().and_then(|p| self.bring_home(p)) {
                 self.put_back(object);
@@ -209,7 +210,10 @@ impl Pool {
         self.prewarm();
     }
 
-    #[allow(clippy::boxed_local, reason = "it comes out of a pool, where all are boxed")]
+    #[allow(
+        clippy::boxed_local,
+        reason = "it comes out of a pool, where all are boxed"
+    )]
     fn bring_home(&self, pooled: Box<Pooled>) -> Option<Object> {
         match pooled.rehome() {
             Ok(pooled) => self.idle.adopt(Box::new(pooled)),
@@ -251,6 +255,10 @@ impl Pool {
                 // A full server is waited for as long as some connection of ours can come back.
                 let hold =
                     matches!(error, ConnectError::NotNow(_)) && self.shared.budget.open() > 1;
+                if hold {
+                    // The permit is kept meanwhile: nobody else tries in this time.
+                    tokio::time::sleep(FULL_SERVER_PAUSE).await;
+                }
                 let told = !hold && self.shared.budget.fail_one(self.worker, &error);
                 if !told {
                     tracing::debug!(node = %self.shared.node.label, error = %error.report(),

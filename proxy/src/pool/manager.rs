@@ -121,8 +121,11 @@ impl Idle {
     /// Takes the connection that was used last; `None` when there is no idle one.
     #[must_use]
     pub fn take(&self) -> Option<Object> {
-        // Neither `create` nor `recycle` waits for anything, so one poll decides.
-        self.pool.get().now_or_never()?.ok()
+        // Neither `create` nor `recycle` waits for anything, so one poll decides; unconstrained,
+        // or a task that has done much in this turn would be told to wait all the same.
+        tokio::task::unconstrained(self.pool.get())
+            .now_or_never()?
+            .ok()
     }
 
     /// Takes a connection in and out again as one of this pool's.

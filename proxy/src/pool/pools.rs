@@ -81,6 +81,9 @@ pub struct PoolStatus {
     pub waiting: usize,
 }
 
+/// Credentials kept of tenants that have no pools.
+const MAX_CREDENTIALS: usize = 4096;
+
 type SizeOf = dyn Fn(&Tenant) -> usize + Send + Sync;
 
 /// What the workers' pools share.
@@ -142,9 +145,15 @@ impl Directory {
     }
 
     fn learn(&self, tenant: &Tenant, credential: &Arc<Credential>) {
-        let known = self
-            .lock_credentials()
-            .insert(tenant.clone(), Arc::clone(credential));
+        let known = {
+            let mut all = self.lock_credentials();
+            if all.len() >= MAX_CREDENTIALS {
+                let mut pools = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+                pools.retain(|_, shared| shared.strong_count() > 0);
+                all.retain(|tenant, _| pools.keys().any(|(t, _)| t == tenant));
+            }
+            all.insert(tenant.clone(), Arc::clone(credential))
+        };
         if known.is_some_and(|k| Arc::ptr_eq(&k, credential)) {
             return;
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::context::{Context, READ_ROOM, Tuning};
 use super::io::CLIENT_IN_MAX;
 use super::replies::Reply;
-use super::{End, Session, failure};
+use super::{Demand, End, Session, failure};
 use crate::backend::connect::ConnectError;
 use crate::clock;
 use crate::cluster::{Node, NodeId, View, pick_read};
@@ -19,19 +19,12 @@ use crate::protocol::to_server;
 use crate::registry::{Activity, Signal};
 use crate::router::Target;
 
-/// What a batch needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Demand {
-    /// Which kind of node.
-    pub(super) target: Target,
-}
-
 /// The server connection that a session uses now.
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) checkout: Checkout,
     pub(super) node: Arc<Node>,
-    is_primary: bool,
+    pub(super) is_primary: bool,
     /// When the running request was sent ([`clock::now`]).
     pub(super) started: u64,
     /// Bytes of a message already begun that are still to be passed on to the client.
@@ -134,7 +127,6 @@ impl Session {
         let (wrote_at, exclude) = (self.wrote_at, self.exclude);
         let find = find(&context, &pools, demand, (first, exclude), wrote_at, since);
         let mut find = pin!(find);
-        let mut cancelled = pin!(registered.cancelled_while_waiting());
         registered.waiting();
         let mut deadline = pin!(async {
             tokio::time::sleep(limit).await;
@@ -144,7 +136,7 @@ impl Session {
             if let Poll::Ready(found) = find.as_mut().poll(cx) {
                 return Poll::Ready(found.map_err(NoLink::Failed));
             }
-            if cancelled.as_mut().poll(cx).is_ready() {
+            if registered.was_cancelled() {
                 return Poll::Ready(Err(NoLink::Failed(failure::cancelled())));
             }
             let signal = registered.signalled();
@@ -155,6 +147,10 @@ impl Session {
                 return Poll::Ready(Err(NoLink::Failed(failure::no_connection(
                     &context, demand, limit,
                 ))));
+            }
+            if let Some(buffers) = self.buffers.as_deref_mut() {
+                // What was answered before is not held back; an error shows below.
+                let _sent = self.client.poll_drain(cx, &mut buffers.client_out);
             }
             self.poll_gone(cx).map(|()| Err(NoLink::ClientGone))
         })
@@ -257,6 +253,7 @@ async fn find(
         let tuning = context.tuning.load_full();
         let node = first
             .take()
+            .filter(|node| demand.target == Target::Replica || view.primary == Some(*node))
             .or_else(|| choose(context, &view, &tuning, demand, wrote_at, exclude));
         let Some(pool) = node.and_then(|node| pools.on(node)) else {
             exclude = None;

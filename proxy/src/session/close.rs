@@ -17,8 +17,11 @@ const FAREWELL: Duration = Duration::from_secs(2);
 impl Session {
     /// Ends the session.
     pub(super) async fn close(mut self, end: End) {
+        // In the middle of a row there is no place for words.
+        let midway = self.link.as_ref().is_some_and(|l| l.through > 0);
         self.leave_server();
-        if let End::Told(report) = end {
+        let told = matches!(end, End::Told(_));
+        if let (End::Told(report), false) = (end, midway) {
             tracing::debug!(client = %self.identity.address, error = %report, "session ended");
             failure::say(self.buffers(), Severity::Fatal, &report);
         }
@@ -26,7 +29,10 @@ impl Session {
             return;
         };
         let client = &mut self.client;
-        let drained = poll_fn(|cx| client.poll_drain(cx, &mut buffers.client_out));
+        let drained = async {
+            poll_fn(|cx| client.poll_drain(cx, &mut buffers.client_out)).await?;
+            if told { client.linger().await } else { Ok(()) }
+        };
         if !matches!(tokio::time::timeout(FAREWELL, drained).await, Ok(Ok(()))) {
             tracing::trace!(client = %self.identity.address, "last words not delivered");
         }

@@ -37,7 +37,7 @@ pub struct Tuning {
     pub read_rules: ReadRules,
     /// Longest wait for a server connection.
     pub query_wait_timeout: Duration,
-    /// Statements kept prepared per server connection; 0 pins sessions that prepare.
+    /// Statements kept prepared per server connection.
     pub prepared_statements: usize,
     /// Whether statement texts may be logged.
     pub log_queries: bool,
@@ -69,7 +69,10 @@ pub struct Context {
     pub draining: AtomicBool,
     router: Mutex<Router>,
     rotation: Mutex<Rotation>,
-    #[allow(clippy::vec_box, reason = "they move between here and sessions as they are")]
+    #[allow(
+        clippy::vec_box,
+        reason = "they move between here and sessions as they are"
+    )]
     buffers: Mutex<Vec<Box<Buffers>>>,
     route_cache_seen: Mutex<(u64, u64)>,
     spaces: Mutex<Spaces>,

@@ -6,15 +6,16 @@
 
 use std::time::Duration;
 
-use super::attach::Demand;
 use super::context::{Buffers, Context};
-use super::intake::Step;
-use super::{End, Phase, Rest, Session};
+use super::{Demand, End, Phase, Rest, Session, Step};
 use crate::error::Report;
 use crate::protocol::error_fields::{ErrorFields, ErrorView, Severity};
 use crate::protocol::frame::{self, FrameError, Frontend, Header, TransactionStatus};
 use crate::protocol::{sqlstate, to_client};
 use crate::router::{Decision, PinReason, Reason, Target};
+
+/// How often a read is run again: one that takes its servers down must not go through them all.
+const REPLAYS: u8 = 2;
 
 impl Session {
     /// The server connection broke.
@@ -38,7 +39,8 @@ impl Session {
             "server connection lost");
         let in_transaction = self.transaction.status != TransactionStatus::Idle;
         let ours = self.pinned.is_some() || self.identity.mode == super::PoolMode::Session;
-        if link.replayable && !in_transaction && !ours {
+        if link.replayable && !in_transaction && !ours && self.replays < REPLAYS {
+            self.replays += 1;
             self.replay(link.node.id);
             return Ok(());
         }
@@ -66,6 +68,10 @@ impl Session {
     fn give_up_requests(&mut self, report: Report) {
         let in_transaction = self.transaction.status != TransactionStatus::Idle;
         let (owed, commits) = self.forget_requests();
+        if commits || self.transaction.wrote {
+            // Whatever was written of it must be seen by what comes next.
+            self.wrote_at = crate::clock::now();
+        }
         let report = if commits {
             outcome_unknown(report)
         } else {
@@ -89,9 +95,7 @@ impl Session {
             to_client::ready_for_query(&mut buffers.client_out, TransactionStatus::Idle);
         }
         if skip {
-            if owed == 0 {
-                say(buffers, Severity::Error, &report);
-            }
+            say(buffers, Severity::Error, &report);
             self.phase = Phase::SkipToSync;
             self.batch_open = false;
         }
@@ -104,7 +108,9 @@ impl Session {
         let Some(buffers) = self.buffers.as_deref_mut() else {
             return (0, false);
         };
-        let commits = buffers.replies.commits();
+        // Done, but not yet committed as far as is known.
+        let done = self.transaction.wrote && self.transaction.status == TransactionStatus::Idle;
+        let commits = buffers.replies.commits() || (done && !buffers.replies.is_empty());
         let mut undone = Vec::new();
         let owed = buffers.replies.abandon(|undo| undone.push(undo));
         buffers.server_in.clear();
@@ -253,6 +259,24 @@ fn state_lost(cause: &Report) -> Report {
     )
     .detail(cause.message.clone())
     .hint("Connect again.")
+}
+
+/// Another node leads now: nothing more is written to this one.
+pub(super) fn no_longer_leads(node: &str) -> Report {
+    Report::new(
+        sqlstate::ADMIN_SHUTDOWN,
+        format!("node {node} no longer leads; its server connection was given up"),
+    )
+}
+
+/// SET and the like in a read-only transaction on a replica, then a statement for the primary.
+pub(super) fn pinned_to_a_replica() -> Report {
+    Report::new(
+        sqlstate::READ_ONLY_SQL_TRANSACTION,
+        "the session's state was set in a read-only transaction on a replica, where this \
+         statement can't run",
+    )
+    .hint("Set session state outside of read-only transactions.")
 }
 
 pub(super) fn cancelled() -> Report {

@@ -1,93 +1,17 @@
 //! Understanding the client: which message comes next, what the batch it belongs to demands of a
 //! server, and whether the server connection at hand will do.
-//!
-//! A batch is a Query, a FunctionCall, or messages of the extended protocol up to Sync or Flush.
-//! It is looked at as a whole before any of it is sent, because its most demanding part decides.
-
-use std::collections::VecDeque;
-use std::sync::Arc;
 
 use bytes::Buf;
 
-use super::attach::Demand;
+use super::context::{Buffers, HIGH_WATER};
 use super::io::CLIENT_IN_MAX;
-use super::statements::Statement;
-use super::{End, Need, Phase, Rest, Session, failure};
+use super::{Demand, End, Need, Phase, PoolMode, Rest, Session, Step, failure};
 use crate::protocol::frame::{self, FrameError, Frontend, HEADER, Header, TransactionStatus};
-use crate::protocol::{messages, to_client};
-use crate::router::{Decision, Target};
-use crate::session::context::HIGH_WATER;
+use crate::protocol::{messages, to_client, to_server};
+use crate::router::Target;
 
-/// What is known of the batch at the front of the client's messages.
-#[derive(Debug, Default)]
-pub(super) struct Plan {
-    /// Bytes looked at.
-    scanned: usize,
-    /// Bytes that may be sent, once the demand is met; 0 while the batch is not complete.
-    pub(super) ready: usize,
-    /// What it needs; `None` when we answer all of it.
-    demand: Option<Demand>,
-    /// The decision on a Query, so that it is taken once.
-    pub(super) decision: Option<Decision>,
-    /// The statements of its Parses, in order.
-    pub(super) parsed: VecDeque<Arc<Statement>>,
-    /// It has a Bind.
-    bound: bool,
-}
-
-impl Plan {
-    fn demand(&mut self, target: Target) {
-        let target = match (&self.demand, target) {
-            (
-                Some(Demand {
-                    target: Target::Primary,
-                }),
-                _,
-            )
-            | (_, Target::Primary) => Target::Primary,
-            (
-                Some(Demand {
-                    target: Target::Replica,
-                })
-                | None,
-                Target::Replica,
-            ) => Target::Replica,
-        };
-        self.demand = Some(Demand { target });
-    }
-
-    fn fold(&mut self, decision: &Decision) {
-        if decision.local.is_none() {
-            self.demand(decision.target);
-        }
-    }
-
-    /// A message of the batch has been sent.
-    pub(super) fn sent(&mut self, bytes: usize) {
-        self.ready = self.ready.saturating_sub(bytes);
-        if self.ready == 0 {
-            self.reset();
-        }
-    }
-
-    pub(super) fn reset(&mut self) {
-        self.parsed.clear();
-        *self = Self {
-            parsed: std::mem::take(&mut self.parsed),
-            ..Self::default()
-        };
-    }
-}
-
-/// What came of looking at the next message.
-pub(super) enum Step {
-    /// Look at the next.
-    Again,
-    /// Nothing more can be done now.
-    Wait,
-    /// A server connection is needed.
-    Server(Demand),
-}
+/// Answers that may be owed at a time.
+const OWED_MAX: usize = 4096;
 
 impl Session {
     /// Goes through the client's messages as far as possible.
@@ -96,7 +20,10 @@ impl Session {
             match self.step()? {
                 Step::Again => {}
                 Step::Wait => break,
-                Step::Server(demand) => return Ok(Need::Server(demand)),
+                Step::Server(demand) => {
+                    self.answer_locals();
+                    return Ok(Need::Server(demand));
+                }
             }
         }
         self.answer_locals();
@@ -113,6 +40,10 @@ impl Session {
         if self.rest != Rest::None {
             return Ok(self.stream_rest());
         }
+        if buffers.replies.len() >= OWED_MAX {
+            return Ok(self.collect_answers());
+        }
+        self.collecting = false;
         let next = frame::peek_frontend(&buffers.client_in).map_err(|e| malformed(&e))?;
         let Some((kind, header)) = next else {
             return Ok(Step::Wait);
@@ -122,6 +53,22 @@ impl Session {
             Phase::CopyIn => self.copy_in(kind, header),
             Phase::Normal => self.normal(kind, header),
         }
+    }
+
+    /// Too many answers are owed to ask for more: the server is told to send what it has.
+    fn collect_answers(&mut self) -> Step {
+        self.answer_locals();
+        let has_link = self.link.is_some();
+        let Some(buffers) = self.buffers.as_deref_mut() else {
+            return Step::Wait;
+        };
+        if buffers.replies.len() < OWED_MAX {
+            return Step::Again;
+        }
+        if has_link && !std::mem::replace(&mut self.collecting, true) {
+            to_server::flush(&mut buffers.server_out);
+        }
+        Step::Wait
     }
 
     fn normal(&mut self, kind: Frontend, header: Header) -> Result<Step, End> {
@@ -157,7 +104,13 @@ impl Session {
             self.transaction.wrote = false;
             return Ok(self.refuse(kind, header, &report));
         }
+        if outstanding(self.buffers.as_deref()) && !self.may_follow() {
+            return Ok(Step::Wait);
+        }
         if self.is_held() {
+            if let Some(end) = self.misplaced()? {
+                return end;
+            }
             return if self.enough(kind, header) {
                 self.apply(kind, header)
             } else {
@@ -170,10 +123,69 @@ impl Session {
         match (self.plan.demand, &self.link) {
             (None, _) => self.apply(kind, header),
             (Some(demand), Some(link)) if link.serves(demand) => self.apply(kind, header),
-            // Its replies are on their way; then it is given back.
-            (Some(_), Some(_)) => Ok(Step::Wait),
-            (Some(demand), None) => Ok(Step::Server(demand)),
+            (Some(demand), Some(_)) => {
+                // Once its replies are here it is given back.
+                self.release_if_done();
+                let free = self.link.is_none();
+                Ok(if free {
+                    Step::Server(self.for_good(demand))
+                } else {
+                    Step::Wait
+                })
+            }
+            (Some(demand), None) => Ok(Step::Server(self.for_good(demand))),
         }
+    }
+
+    /// Whether the batch at the front may be sent while answers are owed.
+    fn may_follow(&self) -> bool {
+        let Some(buffers) = self.buffers.as_deref() else {
+            return true;
+        };
+        // Not behind a Sync of our own, nor may a batch trust a statement that is not confirmed.
+        !buffers.replies.ends_hidden() && (self.batch_open || !buffers.replies.has_parse())
+    }
+
+    /// A connection that is kept whatever comes must be able to do whatever comes.
+    fn for_good(&self, demand: Demand) -> Demand {
+        match self.identity.mode {
+            PoolMode::Session => Demand {
+                target: Target::Primary,
+            },
+            PoolMode::Transaction => demand,
+        }
+    }
+
+    /// Whether the held server connection is no place for what comes: it no longer leads, or it
+    /// never did and a write comes. Nothing of it is lost but what is said.
+    fn misplaced(&mut self) -> Result<Option<Result<Step, End>>, End> {
+        let Some(link) = &self.link else {
+            return Ok(None);
+        };
+        if outstanding(self.buffers.as_deref()) || self.batch_open {
+            return Ok(None);
+        }
+        let leader = self.context.cluster.view().primary;
+        if link.is_primary && leader.is_some_and(|leader| leader != link.node.id) {
+            let report = failure::no_longer_leads(&link.node.label);
+            self.lose_server(report)?;
+            return Ok(Some(Ok(Step::Again)));
+        }
+        let idle = self.transaction.status == TransactionStatus::Idle;
+        if !link.is_primary && idle {
+            if self.plan.ready == 0 && !self.look_ahead()? {
+                return Ok(Some(Ok(Step::Wait)));
+            }
+            if matches!(
+                self.plan.demand,
+                Some(Demand {
+                    target: Target::Primary
+                })
+            ) {
+                return Err(End::Told(failure::pinned_to_a_replica()));
+            }
+        }
+        Ok(None)
     }
 
     /// Whether the server connection is this session's whatever comes next.
@@ -182,7 +194,7 @@ impl Session {
             && (self.transaction.status != TransactionStatus::Idle
                 || self.batch_open
                 || self.pinned.is_some()
-                || self.identity.mode == super::PoolMode::Session)
+                || self.identity.mode == PoolMode::Session)
     }
 
     /// Whether enough of a message is there to act on it.
@@ -191,195 +203,6 @@ impl Session {
             return false;
         };
         enough(kind, header, &buffers.client_in)
-    }
-
-    /// Looks at the batch; true when it is known what it needs.
-    fn look_ahead(&mut self) -> Result<bool, End> {
-        loop {
-            let at = self.plan.scanned;
-            let Some(buffers) = self.buffers.as_deref() else {
-                return Ok(false);
-            };
-            let input = &buffers.client_in[at..];
-            let full = buffers.client_in.len() >= CLIENT_IN_MAX;
-            let next = frame::peek_frontend(input).map_err(|e| malformed(&e))?;
-            let next = next.filter(|(kind, header)| enough(*kind, *header, input));
-            let Some((kind, header)) = next else {
-                if full && at > 0 {
-                    // A pipeline without end: what comes may write.
-                    self.plan.demand(Target::Primary);
-                    self.plan.ready = at;
-                    return Ok(true);
-                }
-                return Ok(false);
-            };
-            let end = at + header.len;
-            let whole = input.len() >= header.len;
-            match kind {
-                Frontend::Query | Frontend::FunctionCall if at == 0 => {
-                    self.plan_request(kind, header, whole)?;
-                    self.plan.ready = end;
-                    return Ok(true);
-                }
-                Frontend::Sync => {
-                    self.plan.ready = end;
-                    return Ok(true);
-                }
-                Frontend::Flush => {
-                    if self.plan.bound && self.plan.demand.is_some() {
-                        // More of the same implicit transaction may follow, and may write.
-                        self.plan.demand(Target::Primary);
-                    }
-                    self.plan.ready = end;
-                    return Ok(true);
-                }
-                Frontend::Parse
-                | Frontend::Bind
-                | Frontend::Describe
-                | Frontend::Execute
-                | Frontend::Close => {
-                    self.plan_extended(kind, at, header, whole)?;
-                    if !whole {
-                        self.plan.demand(Target::Primary);
-                        self.plan.ready = end;
-                        return Ok(true);
-                    }
-                    self.plan.scanned = end;
-                }
-                Frontend::Query
-                | Frontend::FunctionCall
-                | Frontend::Terminate
-                | Frontend::CopyData
-                | Frontend::CopyDone
-                | Frontend::CopyFail
-                | Frontend::Password => {
-                    // The batch was left open; so is the transaction it may have begun.
-                    if self.plan.demand.is_some() {
-                        self.plan.demand(Target::Primary);
-                    }
-                    self.plan.ready = at;
-                    return Ok(true);
-                }
-            }
-        }
-    }
-
-    fn plan_request(&mut self, kind: Frontend, header: Header, whole: bool) -> Result<(), End> {
-        if kind == Frontend::FunctionCall {
-            self.plan.demand(Target::Primary);
-            return Ok(());
-        }
-        let Some(buffers) = self.buffers.as_deref() else {
-            return Ok(());
-        };
-        let decision = self.decide_query(&buffers.client_in, header, whole)?;
-        self.plan.fold(&decision);
-        self.plan.decision = Some(decision);
-        Ok(())
-    }
-
-    /// Classifies a Query; one too long to be kept is judged by its beginning.
-    pub(super) fn decide_query(
-        &self,
-        input: &[u8],
-        header: Header,
-        whole: bool,
-    ) -> Result<Decision, End> {
-        let text = if whole {
-            messages::query(&input[HEADER..header.len]).map_err(|e| malformed(&e))?
-        } else {
-            &input[HEADER..]
-        };
-        let mut decision = self.context.router().decide(text, self.identity.quoting);
-        if !whole {
-            failure::cannot_see_the_end(&mut decision);
-        }
-        Ok(decision)
-    }
-
-    fn plan_extended(
-        &mut self,
-        kind: Frontend,
-        at: usize,
-        header: Header,
-        whole: bool,
-    ) -> Result<(), End> {
-        let Some(buffers) = self.buffers.as_deref() else {
-            return Ok(());
-        };
-        let input = &buffers.client_in[at..];
-        let body = &input[HEADER..header.len.min(input.len())];
-        match kind {
-            Frontend::Parse => {
-                let statement = self.intern(body, whole)?;
-                self.plan.fold(&statement.decision);
-                self.plan.parsed.push_back(statement);
-            }
-            Frontend::Bind => {
-                let names = messages::bind_names(body).map_err(|e| malformed(&e))?;
-                let names = names.ok_or_else(|| malformed(&messages::unterminated("Bind")))?;
-                let parsed_here = !self.plan.parsed.is_empty();
-                match self.statements.get(names.statement).map(|s| s.decision) {
-                    // A Parse before it in this batch has been counted already.
-                    _ if names.statement.is_empty() && parsed_here => {}
-                    Some(decision) => self.plan.fold(&decision),
-                    None if parsed_here => {}
-                    None => self.plan.demand(Target::Primary),
-                }
-                self.plan.bound = true;
-            }
-            Frontend::Describe => {
-                let named = messages::describe(body).map_err(|e| malformed(&e))?;
-                match named.target {
-                    messages::Target::Statement => {
-                        match self.statements.get(named.name).map(|s| s.decision) {
-                            _ if !self.plan.parsed.is_empty() => {}
-                            Some(decision) => self.plan.fold(&decision),
-                            None => self.plan.demand(Target::Primary),
-                        }
-                    }
-                    messages::Target::Portal if self.plan.bound => {}
-                    messages::Target::Portal => self.plan.demand(Target::Primary),
-                }
-            }
-            Frontend::Execute => {
-                messages::execute(body).map_err(|e| malformed(&e))?;
-                if !self.plan.bound {
-                    self.plan.demand(Target::Primary);
-                }
-            }
-            Frontend::Close => {
-                messages::close(body).map_err(|e| malformed(&e))?;
-            }
-            Frontend::Query
-            | Frontend::FunctionCall
-            | Frontend::Sync
-            | Frontend::Flush
-            | Frontend::CopyData
-            | Frontend::CopyDone
-            | Frontend::CopyFail
-            | Frontend::Password
-            | Frontend::Terminate => {}
-        }
-        Ok(())
-    }
-
-    /// The statement a Parse defines.
-    pub(super) fn intern(&self, body: &[u8], whole: bool) -> Result<Arc<Statement>, End> {
-        if !whole {
-            let name = messages::parse_name(body).map_err(|e| malformed(&e))?;
-            let name = name.ok_or_else(|| malformed(&messages::unterminated("Parse")))?;
-            let text = &body[name.len() + 1..];
-            let mut decision = self.context.router().decide(text, self.identity.quoting);
-            failure::cannot_see_the_end(&mut decision);
-            return Ok(Statement::new(Vec::new(), decision));
-        }
-        let parse = messages::parse(body).map_err(|e| malformed(&e))?;
-        let definition = &body[parse.name.len() + 1..];
-        let quoting = self.identity.quoting;
-        Ok(self.space.intern(definition, || {
-            self.context.router().decide(parse.query, quoting)
-        }))
     }
 
     /// Moves what has come of a long message on.
@@ -488,9 +311,14 @@ impl Session {
     }
 }
 
+/// Whether the server owes answers.
+fn outstanding(buffers: Option<&Buffers>) -> bool {
+    buffers.is_some_and(|b| !b.replies.is_empty())
+}
+
 /// Whether enough of a message is there to act on it: all of it, or, of one too long to be kept,
 /// what decides.
-fn enough(kind: Frontend, header: Header, input: &[u8]) -> bool {
+pub(super) fn enough(kind: Frontend, header: Header, input: &[u8]) -> bool {
     if input.len() >= header.len {
         return true;
     }

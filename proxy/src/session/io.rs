@@ -54,17 +54,23 @@ impl Session {
         if let Some(event) = self.poll_client(cx) {
             return Poll::Ready(event);
         }
-        if self.link.is_none() && self.buffers.as_ref().is_some_and(|b| b.is_empty())
-            && let Some(buffers) = self.buffers.take() {
-                self.context.return_buffers(buffers);
-            }
+        if self.link.is_none()
+            && self.buffers.as_ref().is_some_and(|b| b.is_empty())
+            && let Some(buffers) = self.buffers.take()
+        {
+            self.context.return_buffers(buffers);
+        }
         Poll::Pending
     }
 
     fn poll_writes(&mut self, cx: &mut Cx<'_>) -> Option<Event> {
         let buffers = self.buffers.as_mut()?;
+        let held_back = buffers.client_out.len() >= HIGH_WATER;
         if let Poll::Ready(Err(_)) = self.client.poll_drain(cx, &mut buffers.client_out) {
             return Some(Event::ClientLost);
+        }
+        if held_back && buffers.client_out.len() < HIGH_WATER && !buffers.client_in.is_empty() {
+            return Some(Event::Room);
         }
         let link = self.link.as_mut()?;
         let before = buffers.server_out.len();
@@ -104,6 +110,9 @@ impl Session {
     }
 
     fn poll_client(&mut self, cx: &mut Cx<'_>) -> Option<Event> {
+        if self.said_goodbye {
+            return None;
+        }
         let buffers = match &mut self.buffers {
             Some(buffers) => buffers,
             // An idle session takes buffers only when there is something to read.
@@ -124,6 +133,11 @@ impl Session {
         }
         match fill(&mut self.client, cx, &mut buffers.client_in) {
             Poll::Pending => None,
+            // Goodbye comes after what was asked for before.
+            Poll::Ready(Ok(0)) if buffers.client_in.first() == Some(&b'X') => {
+                self.said_goodbye = true;
+                None
+            }
             Poll::Ready(Ok(0) | Err(_)) => Some(Event::ClientLost),
             Poll::Ready(Ok(_)) => Some(Event::Client),
         }

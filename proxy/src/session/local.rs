@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use super::Session;
 use super::replies::Reply;
 use super::statements::Undo;
-use crate::protocol::frame::{HEADER, Header};
+use crate::protocol::frame::{HEADER, Header, TransactionStatus};
 use crate::protocol::messages;
 use crate::protocol::to_client::{self, Column};
 use crate::router::LocalCommand;
@@ -85,6 +85,10 @@ impl Session {
     /// DEALLOCATE of a statement of the extended protocol, whose name on servers is another: its
     /// end is only noted here. True when it was answered.
     pub(super) fn deallocate_text(&mut self, text: &[u8], simple: bool) -> bool {
+        if self.transaction.status == TransactionStatus::Failed {
+            // The server refuses it, as all but ROLLBACK.
+            return false;
+        }
         let Some(name) = deallocated(text) else {
             return false;
         };

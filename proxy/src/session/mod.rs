@@ -12,15 +12,18 @@ mod failure;
 mod intake;
 mod io;
 mod local;
+mod plan;
+mod prepare;
 mod relay;
 mod replies;
+mod running;
 mod statements;
 mod translate;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use self::attach::{Demand, Link};
+use self::attach::Link;
 use self::context::Buffers;
 pub use self::context::{Admitted, Console, Context, PoolMode, Tuning};
 use self::io::Event;
@@ -33,7 +36,7 @@ use crate::net::Stream;
 use crate::pool::pools::TenantPools;
 use crate::protocol::frame::TransactionStatus;
 use crate::registry::{Activity, Registration, Signal};
-use crate::router::{PinReason, Quoting};
+use crate::router::{PinReason, Quoting, Target};
 
 /// A session's fixed part, from its login.
 #[derive(Debug)]
@@ -94,6 +97,23 @@ enum End {
     Told(Report),
 }
 
+/// What a batch needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Demand {
+    /// Which kind of node.
+    target: Target,
+}
+
+/// What came of looking at the next message.
+enum Step {
+    /// Look at the next.
+    Again,
+    /// Nothing more can be done now.
+    Wait,
+    /// A server connection is needed.
+    Server(Demand),
+}
+
 /// What going on with the client's messages needs.
 enum Need {
     /// More events.
@@ -114,7 +134,7 @@ pub struct Session {
     transaction: Transaction,
     phase: Phase,
     rest: Rest,
-    plan: intake::Plan,
+    plan: plan::Plan,
     /// Messages of the extended protocol were sent since the last Sync.
     batch_open: bool,
     /// A portal was bound since the last Sync.
@@ -126,6 +146,12 @@ pub struct Session {
     read_node: Option<NodeId>,
     /// Result formats of the last Bind of a command that is answered here.
     local_formats: Vec<i16>,
+    /// The server was told to send the answers it has.
+    collecting: bool,
+    /// The client has said goodbye and closed; what it asked for before is still done.
+    said_goodbye: bool,
+    /// How often the present read was run again.
+    replays: u8,
     /// The node that just failed a read of this session.
     exclude: Option<NodeId>,
     /// The server connection broke in a transaction; the client is told at its next statement.
@@ -144,8 +170,15 @@ impl std::fmt::Debug for Session {
 impl Session {
     /// A session whose client has been told that it is ready.
     #[must_use]
-    pub fn new(context: Arc<Context>, identity: Identity, client: Stream) -> Self {
+    ///
+    /// `early` is what the client sent right behind its login.
+    pub fn new(context: Arc<Context>, identity: Identity, client: Stream, early: &[u8]) -> Self {
         let space = context.space(&identity.parameters);
+        let buffers = (!early.is_empty()).then(|| {
+            let mut buffers = context.take_buffers();
+            buffers.client_in.extend_from_slice(early);
+            buffers
+        });
         Self {
             context,
             identity,
@@ -153,20 +186,23 @@ impl Session {
             space,
             statements: ClientStatements::default(),
             link: None,
-            buffers: None,
+            buffers,
             transaction: Transaction {
                 status: TransactionStatus::Idle,
                 wrote: false,
             },
             phase: Phase::Normal,
             rest: Rest::None,
-            plan: intake::Plan::default(),
+            plan: plan::Plan::default(),
             batch_open: false,
             batch_bound: false,
             pinned: None,
             wrote_at: clock::NEVER,
             read_node: None,
             local_formats: Vec::new(),
+            collecting: false,
+            said_goodbye: false,
+            replays: 0,
             exclude: None,
             broken: None,
         }
@@ -179,6 +215,9 @@ impl Session {
     }
 
     async fn serve(&mut self) -> End {
+        if let Err(end) = self.go_on().await {
+            return end;
+        }
         loop {
             let step = match self.event().await {
                 Event::Client | Event::Room => Ok(()),
@@ -208,6 +247,8 @@ impl Session {
                 Box::pin(self.attach_in_line(demand, first)).await?;
             }
         }
+        // What was lent may not have been needed after all.
+        self.release_if_done();
         Ok(())
     }
 

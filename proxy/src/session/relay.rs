@@ -6,7 +6,7 @@
 use bytes::Buf;
 
 use super::context::Buffers;
-use super::replies::{Reply, Run, Verdict};
+use super::replies::{Reply, Verdict};
 use super::statements::Undo;
 use super::{End, Phase, Session, failure};
 use crate::clock;
@@ -51,7 +51,8 @@ impl Session {
                 Err(e) => return self.lose_server(failure::server_violation(&e.to_string())),
             };
             let Some((kind, header)) = next else { break };
-            if buffers.server_in.len() < header.len && !streams(kind) {
+            let setup = matches!(buffers.replies.front(), Some(Reply::Setup));
+            if buffers.server_in.len() < header.len && (setup || !streams(kind)) {
                 break;
             }
             self.show(kind, header);
@@ -173,7 +174,10 @@ impl Session {
             }
             Backend::CommandComplete => note_tag(body, &mut link.checkout),
             Backend::CopyInResponse => {
-                buffers.replies.copy_in_began();
+                if buffers.replies.copy_in_began() {
+                    self.batch_open = true;
+                    self.batch_bound = true;
+                }
                 self.phase = Phase::CopyIn;
             }
             Backend::CopyBothResponse => {
@@ -198,6 +202,9 @@ impl Session {
             | Backend::PortalSuspended
             | Backend::ReadyForQuery
             | Backend::RowDescription => {}
+        }
+        if ends_statement(kind) && buffers.replies.front_writes() {
+            self.transaction.wrote = true;
         }
         verdict(buffers, kind, header)
     }
@@ -227,25 +234,36 @@ impl Session {
     fn on_ready(&mut self, status: TransactionStatus) {
         self.transaction.status = status;
         let now = clock::now();
+        // More requests may be on their way already: the next one begins here.
+        let more = self.buffers.as_ref().is_some_and(|b| !b.replies.is_empty());
         if let Some(link) = &mut self.link {
             if link.started != clock::NEVER {
-                link.node
-                    .metrics
-                    .query_seconds
-                    .observe(micros_to_seconds(now - link.started));
+                let seconds = micros_to_seconds(now - link.started);
+                link.node.metrics.query_seconds.observe(seconds);
             }
-            link.started = clock::NEVER;
+            link.started = if more { now } else { clock::NEVER };
         }
         self.exclude = None;
+        self.replays = 0;
         if status == TransactionStatus::Idle {
             if std::mem::take(&mut self.transaction.wrote) {
                 self.wrote_at = now;
             }
-            self.statements.transaction_ended();
-            self.note_activity(Activity::Idle, now);
-        } else {
-            self.note_activity(Activity::IdleInTransaction, now);
+            // A later batch may have bound portals already.
+            if !more {
+                self.statements.transaction_ended();
+            }
         }
+        self.note_activity(
+            match status {
+                _ if more => Activity::Active,
+                TransactionStatus::Idle => Activity::Idle,
+                TransactionStatus::InTransaction | TransactionStatus::Failed => {
+                    Activity::IdleInTransaction
+                }
+            },
+            now,
+        );
         if self.phase == Phase::CopyIn {
             self.phase = Phase::Normal;
         }
@@ -325,19 +343,48 @@ impl Session {
                     prepared.insert(id);
                 }
             }
-            Undo::Unnamed(sent) => {
-                if let (Some(prepared), Some(id)) = (prepared, sent) {
-                    prepared.remove(id);
-                }
-                self.statements.set(b"", None);
-            }
             Undo::Rename(rename) => {
-                if let (Some(prepared), Some(id)) = (prepared, rename.sent) {
-                    prepared.remove(id);
+                if let (Some(prepared), true) = (prepared, rename.sent) {
+                    prepared.remove(rename.id);
                 }
-                self.statements.set(&rename.name, rename.before);
+                // A later batch may have given the name to another statement already.
+                let now = self.statements.get(&rename.name).map(|s| s.id);
+                if now == rename.set.then_some(rename.id) {
+                    self.statements.set(&rename.name, rename.before);
+                }
             }
         }
+    }
+}
+
+/// Whether what a statement did is done with it; with an error, too, a procedure may have
+/// committed something before.
+fn ends_statement(kind: Backend) -> bool {
+    match kind {
+        Backend::CommandComplete
+        | Backend::PortalSuspended
+        | Backend::FunctionCallResponse
+        | Backend::ErrorResponse => true,
+        Backend::Authentication
+        | Backend::BackendKeyData
+        | Backend::BindComplete
+        | Backend::CloseComplete
+        | Backend::CopyInResponse
+        | Backend::CopyOutResponse
+        | Backend::CopyBothResponse
+        | Backend::CopyData
+        | Backend::CopyDone
+        | Backend::DataRow
+        | Backend::EmptyQueryResponse
+        | Backend::NegotiateProtocolVersion
+        | Backend::NoData
+        | Backend::NoticeResponse
+        | Backend::NotificationResponse
+        | Backend::ParameterDescription
+        | Backend::ParameterStatus
+        | Backend::ParseComplete
+        | Backend::ReadyForQuery
+        | Backend::RowDescription => false,
     }
 }
 
@@ -415,8 +462,7 @@ fn move_front(buffers: &mut Buffers, n: usize) {
 fn verdict(buffers: &mut Buffers, kind: Backend, header: Header) -> After {
     match buffers.replies.on(kind) {
         Verdict::Relay => After::Nothing,
-        Verdict::RelayDone(Run { .. }) => After::Nothing,
-        Verdict::Hide => After::Hidden,
+        Verdict::Hide | Verdict::SetupDone => After::Hidden,
         verdict @ (Verdict::RelayReady | Verdict::HideReady) => {
             match messages::ready_for_query(&buffers.server_in[HEADER..header.len]) {
                 Ok(status) => After::Ready {
@@ -445,7 +491,7 @@ fn note_tag(body: &[u8], connection: &mut crate::backend::connection::Connection
             connection.parameters = std::sync::Arc::default();
         }
         b"DEALLOCATE ALL\0" => connection.prepared.clear(),
-        _ => {}
+        _other_tag => {}
     }
 }
 

@@ -49,6 +49,25 @@ pub(crate) enum Reply<U> {
     LocalReady { bytes: Cow<'static, [u8]> },
 }
 
+impl<U> Reply<U> {
+    /// What to take back if it does not come.
+    fn into_undo(self) -> Option<U> {
+        match self {
+            Self::Parse { undo, .. } | Self::Close { undo, .. } | Self::Local { undo, .. } => {
+                Some(undo)
+            }
+            Self::Bind
+            | Self::Describe
+            | Self::Execute(_)
+            | Self::Sync { .. }
+            | Self::Query(_)
+            | Self::Function
+            | Self::Setup
+            | Self::LocalReady { .. } => None,
+        }
+    }
+}
+
 /// What to do with a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -56,12 +75,12 @@ pub(crate) enum Verdict {
     Relay,
     /// Keep it from the client.
     Hide,
-    /// Pass it on; the statement is done.
-    RelayDone(Run),
     /// ReadyForQuery for the client.
     RelayReady,
-    /// ReadyForQuery for us.
+    /// ReadyForQuery that ends a Sync of ours.
     HideReady,
+    /// ReadyForQuery that ends a request of our own: the session is where it was.
+    SetupDone,
     /// An error: pass it on; what was dropped is undone by the caller of [`Replies::fail`].
     RelayError,
     /// An error of a request of our own.
@@ -117,6 +136,41 @@ impl<U> Replies<U> {
             .any(|r| matches!(r, Reply::Query(run) | Reply::Execute(run) if run.commits))
     }
 
+    /// Whether what is being answered may have written.
+    pub(crate) fn front_writes(&self) -> bool {
+        match self.queue.front() {
+            Some(Reply::Query(run) | Reply::Execute(run)) => run.writes,
+            Some(Reply::Function) => true,
+            Some(
+                Reply::Parse { .. }
+                | Reply::Bind
+                | Reply::Describe
+                | Reply::Close { .. }
+                | Reply::Sync { .. }
+                | Reply::Setup
+                | Reply::Local { .. }
+                | Reply::LocalReady { .. },
+            )
+            | None => false,
+        }
+    }
+
+    /// Whether the last thing sent is a Sync of our own: what fails before it makes the client's
+    /// next messages skipped, so none may follow until it is answered.
+    pub(crate) fn ends_hidden(&self) -> bool {
+        matches!(self.queue.back(), Some(Reply::Sync { visible: false }))
+    }
+
+    /// Whether the server has yet to confirm a statement.
+    pub(crate) fn has_parse(&self) -> bool {
+        self.queue.iter().any(|r| matches!(r, Reply::Parse { .. }))
+    }
+
+    /// How many answers are owed.
+    pub(crate) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
     /// What is owed next.
     pub(crate) fn front(&self) -> Option<&Reply<U>> {
         self.queue.front()
@@ -135,15 +189,9 @@ impl<U> Replies<U> {
     pub(crate) fn on(&mut self, message: Backend) -> Verdict {
         match self.queue.front() {
             Some(Reply::Setup) => self.on_setup(message),
-            Some(Reply::Query(run)) => {
-                let run = *run;
-                self.on_query(message, run)
-            }
+            Some(Reply::Query(_)) => self.on_query(message),
             Some(Reply::Function) => self.on_function(message),
-            Some(Reply::Execute(run)) => {
-                let run = *run;
-                self.on_execute(message, run)
-            }
+            Some(Reply::Execute(_)) => self.on_execute(message),
             Some(Reply::Parse { visible, .. }) => {
                 self.on_single(message, Backend::ParseComplete, *visible)
             }
@@ -181,11 +229,10 @@ impl<U> Replies<U> {
                 None => return true,
                 Some(Reply::Sync { visible }) => return !visible,
                 // A Query, too, is skipped (PostgreSQL docs, 55.2.3).
-                Some(_) => if let Some(
-                        Reply::Parse { undo: u, .. }
-                        | Reply::Close { undo: u, .. }
-                        | Reply::Local { undo: u, .. },
-                    ) = self.queue.pop_front() { undo(u) },
+                Some(_) => {
+                    let dropped = self.queue.pop_front().and_then(Reply::into_undo);
+                    dropped.into_iter().for_each(&mut undo);
+                }
             }
         }
     }
@@ -209,12 +256,16 @@ impl<U> Replies<U> {
 
     /// COPY FROM STDIN has begun: the server ignores each Sync until the data has ended
     /// (PostgreSQL docs, 55.2.6), so none that was sent already will be answered.
-    pub(crate) fn copy_in_began(&mut self) {
-        if matches!(self.queue.front(), Some(Reply::Execute(_))) {
-            while matches!(self.queue.back(), Some(Reply::Sync { .. })) {
-                self.queue.pop_back();
-            }
+    ///
+    /// True when nothing else was sent after it, so that the client's Sync is still to come.
+    pub(crate) fn copy_in_began(&mut self) -> bool {
+        if !matches!(self.queue.front(), Some(Reply::Execute(_))) {
+            return false;
         }
+        while matches!(self.queue.get(1), Some(Reply::Sync { .. })) {
+            self.queue.remove(1);
+        }
+        self.queue.len() == 1
     }
 
     fn on_setup(&mut self, message: Backend) -> Verdict {
@@ -222,21 +273,21 @@ impl<U> Replies<U> {
             Backend::ErrorResponse => Verdict::SetupFailed,
             Backend::ReadyForQuery => {
                 self.queue.pop_front();
-                Verdict::HideReady
+                Verdict::SetupDone
             }
             Backend::RowDescription | Backend::DataRow | Backend::CommandComplete => Verdict::Hide,
             _ => Verdict::Violation,
         }
     }
 
-    fn on_query(&mut self, message: Backend, run: Run) -> Verdict {
+    fn on_query(&mut self, message: Backend) -> Verdict {
         match message {
             Backend::ReadyForQuery => {
                 self.queue.pop_front();
                 Verdict::RelayReady
             }
-            Backend::CommandComplete => Verdict::RelayDone(run),
             Backend::ErrorResponse
+            | Backend::CommandComplete
             | Backend::RowDescription
             | Backend::DataRow
             | Backend::EmptyQueryResponse
@@ -267,11 +318,11 @@ impl<U> Replies<U> {
         }
     }
 
-    fn on_execute(&mut self, message: Backend, run: Run) -> Verdict {
+    fn on_execute(&mut self, message: Backend) -> Verdict {
         match message {
             Backend::CommandComplete | Backend::EmptyQueryResponse | Backend::PortalSuspended => {
                 self.queue.pop_front();
-                Verdict::RelayDone(run)
+                Verdict::Relay
             }
             Backend::DataRow
             | Backend::CopyInResponse

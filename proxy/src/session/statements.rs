@@ -171,19 +171,21 @@ pub(crate) enum Undo {
     NotPrepared(StatementId),
     /// The server still holds the statement.
     StillPrepared(StatementId),
-    /// The client's name means what it meant before; the server does not hold `id` if it was sent.
-    Rename(Box<Rename>),
-    /// The unnamed statement is gone; the server does not hold `id` if it was sent.
-    Unnamed(Option<StatementId>),
+    /// The client's name means what it meant before.
+    Rename(Rename),
 }
 
 /// The client's view before a Parse or Close.
 #[derive(Debug)]
 pub(crate) struct Rename {
-    /// The client's name.
+    /// The client's name; empty, and without an allocation, for the unnamed statement.
     pub(crate) name: Vec<u8>,
     /// What it meant.
     pub(crate) before: Option<Arc<Statement>>,
-    /// The statement that was sent to the server to be prepared.
-    pub(crate) sent: Option<StatementId>,
+    /// The statement that the name was given to, or taken from.
+    pub(crate) id: StatementId,
+    /// Whether it was given (Parse) or taken (Close).
+    pub(crate) set: bool,
+    /// Whether it was sent to the server to be prepared.
+    pub(crate) sent: bool,
 }

@@ -6,23 +6,19 @@ use std::sync::Arc;
 
 use bytes::Buf;
 
-use super::attach::Link;
-use super::intake::{Step, malformed};
+use super::intake::malformed;
 use super::replies::{Reply, Run};
-use super::statements::{NAME_PREFIX, Rename, Statement, Undo};
-use super::{End, Phase, Rest, Session};
-use crate::clock;
-use crate::metrics::{QueryRoute, StatementKind};
+use super::statements::{NAME_PREFIX, Rename, Undo};
+use super::{End, Phase, Rest, Session, Step};
 use crate::protocol::frame::{Frontend, HEADER, Header, TransactionStatus};
 use crate::protocol::{messages, to_server};
-use crate::registry::Activity;
-use crate::router::{Command, Decision, Discard, Target, TransactionEffect};
+use crate::router::{Command, Discard, PinReason};
 
 /// A read's messages are kept up to this size, to be run again elsewhere if its server breaks.
 const REPLAY_MAX: usize = 16 * 1024;
 
 /// ParseComplete, BindComplete and CloseComplete as we give them ourselves.
-const PARSE_COMPLETE: &[u8] = &[b'1', 0, 0, 0, 4];
+pub(super) const PARSE_COMPLETE: &[u8] = &[b'1', 0, 0, 0, 4];
 const BIND_COMPLETE: &[u8] = &[b'2', 0, 0, 0, 4];
 const CLOSE_COMPLETE: &[u8] = &[b'3', 0, 0, 0, 4];
 
@@ -98,6 +94,9 @@ impl Session {
             self.consume(header);
             return Ok(Step::Again);
         }
+        // A Query ends what a batch before it left open.
+        self.batch_open = false;
+        self.batch_bound = false;
         self.about_to_run(&decision);
         if let (true, Some(buffers)) = (self.context.tuning.load().log_queries, &self.buffers) {
             let there = header.len.min(buffers.client_in.len());
@@ -119,7 +118,8 @@ impl Session {
     }
 
     fn apply_function_call(&mut self, header: Header) {
-        self.transaction.wrote = true;
+        self.batch_open = false;
+        self.batch_bound = false;
         self.started();
         let buffers = self.buffers();
         let there = header.len.min(buffers.client_in.len());
@@ -129,84 +129,6 @@ impl Session {
         buffers.replies.push(Reply::Function);
         if there < header.len {
             self.rest = Rest::Server(header.len - there);
-        }
-    }
-
-    fn apply_parse(&mut self, header: Header) -> Result<(), End> {
-        let Some(buffers) = self.buffers.as_deref() else {
-            return Ok(());
-        };
-        let there = header.len.min(buffers.client_in.len());
-        let whole = there == header.len;
-        let statement = match self.plan.parsed.pop_front() {
-            Some(statement) => statement,
-            None => self.intern(&buffers.client_in[HEADER..there], whole)?,
-        };
-        let body = &buffers.client_in[HEADER..there];
-        let name = messages::parse_name(body)
-            .ok()
-            .flatten()
-            .unwrap_or_default()
-            .to_vec();
-        if !name.is_empty() && self.statements.get(&name).is_some() {
-            self.parse_again(&name);
-            return Ok(());
-        }
-        self.batch_open = true;
-        if statement.decision.local.is_some() {
-            let undo = self.rename(&name, &statement, None);
-            self.answer(PARSE_COMPLETE, undo);
-            return Ok(());
-        }
-        if !whole {
-            self.parse_streamed(header, &name, &statement);
-            return Ok(());
-        }
-        if self.holds(&statement) {
-            let undo = self.rename(&name, &statement, None);
-            self.answer(PARSE_COMPLETE, undo);
-        } else {
-            self.make_room();
-            let undo = self.rename(&name, &statement, Some(statement.id));
-            self.send_parse(&statement, true, undo);
-        }
-        Ok(())
-    }
-
-    /// A statement too long to keep: it lives on this server connection only, which becomes the
-    /// session's own.
-    fn parse_streamed(&mut self, header: Header, name: &[u8], statement: &Arc<Statement>) {
-        let undo = self.rename(name, statement, Some(statement.id));
-        let buffers = self.buffers();
-        let there = buffers.client_in.len();
-        let after_name = HEADER + name.len() + 1;
-        let length = header.len - name.len() + statement.name.len() - 1;
-        let out = &mut buffers.server_out;
-        out.extend_from_slice(b"P");
-        out.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
-        out.extend_from_slice(&statement.name);
-        out.extend_from_slice(&[0]);
-        out.extend_from_slice(&buffers.client_in[after_name..there]);
-        buffers.replies.push(Reply::Parse {
-            visible: true,
-            undo,
-        });
-        self.rest = Rest::Server(header.len - there);
-        self.pin(crate::router::PinReason::Prepare);
-        self.mark_prepared(statement);
-    }
-
-    /// A name that is taken: the server says so, in its own words but for the name.
-    fn parse_again(&mut self, name: &[u8]) {
-        self.batch_open = true;
-        let Some(statement) = self.statements.get(name).cloned() else {
-            return;
-        };
-        if self.link.is_some() && statement.decision.local.is_none() {
-            self.ensure_prepared(&statement);
-            self.send_parse(&statement, true, Undo::Nothing);
-        } else {
-            self.answer(PARSE_COMPLETE, Undo::Nothing);
         }
     }
 
@@ -273,9 +195,10 @@ impl Session {
             return Ok(());
         }
         if target == messages::Target::Statement
-            && let Some(statement) = &statement {
-                self.ensure_prepared(statement);
-            }
+            && let Some(statement) = &statement
+        {
+            self.ensure_prepared(statement);
+        }
         let buffers = self.buffers();
         match (target, statement) {
             (messages::Target::Statement, Some(s)) => {
@@ -323,11 +246,16 @@ impl Session {
                 self.run_of(&decision)
             }
             // A cursor of DECLARE, or an error that the server will name.
-            None => Run {
-                command: Command::Other,
-                writes: true,
-                commits: false,
-            },
+            None => {
+                if self.transaction.status == TransactionStatus::Idle {
+                    self.pin(PinReason::UnknownState);
+                }
+                Run {
+                    command: Command::Other,
+                    writes: true,
+                    commits: false,
+                }
+            }
         };
         let buffers = self.buffers();
         buffers
@@ -349,11 +277,20 @@ impl Session {
             // The server's copy is shared with other clients, and goes when it is not used.
             messages::Target::Statement => {
                 let before = self.statements.set(&name, None);
-                let undo = Undo::Rename(Box::new(Rename {
-                    name,
-                    before,
-                    sent: None,
-                }));
+                let undo = match before {
+                    None => Undo::Nothing,
+                    Some(before) => {
+                        let id = before.id;
+                        let before = Some(before);
+                        Undo::Rename(Rename {
+                            name,
+                            before,
+                            id,
+                            set: false,
+                            sent: false,
+                        })
+                    }
+                };
                 self.answer(CLOSE_COMPLETE, undo);
             }
             messages::Target::Portal if self.link.is_some() => {
@@ -407,176 +344,12 @@ impl Session {
         self.started();
     }
 
-    /// Before a statement that the server will run.
-    fn about_to_run(&mut self, decision: &Decision) {
-        if let Some(reason) = decision.pin {
-            self.pin(reason);
-        }
-        if decision.discard == Discard::All {
-            self.statements.clear();
-        }
-        self.transaction.wrote |= decision.writes;
-        self.identity
-            .registration
-            .client()
-            .queries
-            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        if let Some(link) = &self.link {
-            let route = match decision.target {
-                Target::Replica => QueryRoute::Read,
-                Target::Primary => QueryRoute::Write,
-            };
-            link.node.count_statement(kind_of(decision.command), route);
-        }
-        self.started();
-    }
-
-    /// `log.queries` asked for it.
-    fn log_statement(&self, text: &[u8], decision: &Decision) {
-        tracing::info!(
-            client = %self.identity.address,
-            node = self.link.as_ref().map_or("", |l| l.node.label.as_str()),
-            reason = decision.reason.as_str(),
-            query = %String::from_utf8_lossy(text),
-            "statement"
-        );
-    }
-
-    /// The client's work begins (or goes on) on the server.
-    fn started(&mut self) {
-        if let Some(link) = &mut self.link
-            && link.started == clock::NEVER {
-                link.started = clock::now();
-                let now = link.started;
-                self.note_activity(Activity::Active, now);
-            }
-    }
-
-    fn run_of(&self, decision: &Decision) -> Run {
-        let ends = match decision.transaction {
-            TransactionEffect::Commit
-            | TransactionEffect::CommitAndChain
-            | TransactionEffect::PrepareTransaction => true,
-            TransactionEffect::None
-            | TransactionEffect::Begin
-            | TransactionEffect::BeginReadWrite
-            | TransactionEffect::BeginReadOnly
-            | TransactionEffect::BeginSerializable
-            | TransactionEffect::SetReadOnly
-            | TransactionEffect::SetReadWrite
-            | TransactionEffect::SetSerializable
-            | TransactionEffect::Rollback
-            | TransactionEffect::RollbackAndChain
-            | TransactionEffect::Savepoint
-            | TransactionEffect::Release
-            | TransactionEffect::RollbackTo => false,
-        };
-        let alone = self.transaction.status == TransactionStatus::Idle;
-        let commits = ends || (alone && decision.writes);
-        Run {
-            command: decision.command,
-            writes: decision.writes,
-            commits,
-        }
-    }
-
-    /// Sets the client's name for a statement; what to do if that did not happen.
-    fn rename(&mut self, name: &[u8], statement: &Arc<Statement>, sent: Option<u64>) -> Undo {
-        let before = self.statements.set(name, Some(Arc::clone(statement)));
-        if name.is_empty() {
-            Undo::Unnamed(sent)
-        } else {
-            Undo::Rename(Box::new(Rename {
-                name: name.to_vec(),
-                before,
-                sent,
-            }))
-        }
-    }
-
     /// An answer of our own in its turn.
-    fn answer(&mut self, message: &'static [u8], undo: Undo) {
+    pub(super) fn answer(&mut self, message: &'static [u8], undo: Undo) {
         self.buffers().replies.push(Reply::Local {
             bytes: message.into(),
             undo,
         });
-    }
-
-    /// Whether the server holds the statement, counting it as used.
-    fn holds(&mut self, statement: &Statement) -> bool {
-        let Some(Link { checkout, .. }) = &mut self.link else {
-            return false;
-        };
-        let held = checkout.prepared.touch(statement.id);
-        let cache = &self.context.metrics.prepared_cache;
-        if held {
-            cache.hits.inc()
-        } else {
-            cache.misses.inc()
-        }
-        held
-    }
-
-    fn mark_prepared(&mut self, statement: &Statement) {
-        if let Some(link) = &mut self.link {
-            link.checkout.prepared.insert(statement.id);
-        }
-    }
-
-    /// Prepares the statement on this server if it is missing there.
-    fn ensure_prepared(&mut self, statement: &Arc<Statement>) {
-        if !self.holds(statement) {
-            self.make_room();
-            self.send_parse(statement, false, Undo::NotPrepared(statement.id));
-        }
-    }
-
-    fn send_parse(&mut self, statement: &Arc<Statement>, visible: bool, undo: Undo) {
-        let definition = &statement.definition;
-        let text = statement.text();
-        let types = definition.get(text.len() + 1..).unwrap_or_default();
-        let buffers = self.buffers();
-        to_server::parse(&mut buffers.server_out, &statement.name, text, types);
-        buffers.replies.push(Reply::Parse { visible, undo });
-        self.mark_prepared(statement);
-    }
-
-    /// Closes the least recently used statements for one more. The Close goes after all that was
-    /// sent before, so no Bind of it is overtaken.
-    fn make_room(&mut self) {
-        let limit = self.context.tuning.load().prepared_statements.max(1);
-        loop {
-            let Some(link) = &mut self.link else { return };
-            let Some(victim) = link.checkout.prepared.victim(limit) else {
-                return;
-            };
-            link.checkout.prepared.remove(victim);
-            self.context.metrics.prepared_cache.evictions.inc();
-            let name = [NAME_PREFIX, victim.to_string().as_bytes()].concat();
-            let buffers = self.buffers();
-            to_server::close(&mut buffers.server_out, messages::Target::Statement, &name);
-            buffers.replies.push(Reply::Close {
-                visible: false,
-                undo: Undo::StillPrepared(victim),
-            });
-        }
-    }
-
-    pub(super) fn pin(&mut self, reason: crate::router::PinReason) {
-        if reason == crate::router::PinReason::Reset && self.pinned.is_none() {
-            if let Some(link) = &mut self.link {
-                link.checkout.parameters_unsure = true;
-            }
-            return;
-        }
-        if self.pinned.is_none() {
-            self.context.metrics.pinned(reason.as_str());
-            tracing::debug!(client = %self.identity.address, reason = reason.as_str(), "pinned");
-        }
-        // What can't be undone by a reset outweighs what can.
-        if self.pinned != Some(crate::router::PinReason::Load) {
-            self.pinned = Some(reason);
-        }
     }
 }
 
@@ -586,16 +359,5 @@ fn unknown_name(name: &[u8]) -> Vec<u8> {
         [b"client_", name].concat()
     } else {
         name.to_vec()
-    }
-}
-
-fn kind_of(command: Command) -> StatementKind {
-    match command {
-        Command::Select => StatementKind::Select,
-        Command::Insert => StatementKind::Insert,
-        Command::Update => StatementKind::Update,
-        Command::Delete => StatementKind::Delete,
-        Command::Ddl => StatementKind::Ddl,
-        Command::Other => StatementKind::Other,
     }
 }

@@ -12,7 +12,7 @@ pub use message::{Message, ServerError, codes, row, tags};
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -168,11 +168,7 @@ impl Wire {
                 self.start = 0;
             }
             let got = SCRATCH.with_borrow_mut(|scratch| {
-                let got = match self.stream.read(scratch) {
-                    Ok(got) => got,
-                    Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => 0,
-                    Err(error) => panic!("no answer from the server: {error}"),
-                };
+                let got = receive_some(&mut self.stream, scratch);
                 self.buffer.extend_from_slice(&scratch[..got]);
                 got
             });
@@ -315,6 +311,19 @@ impl Wire {
     /// Says Terminate and closes.
     pub fn close(mut self) {
         let _ = self.try_send(&frame(b'X', b""));
+    }
+}
+
+/// What one read brings; 0 is the end, which a reset is, too.
+fn receive_some(stream: &mut TcpStream, into: &mut [u8]) -> usize {
+    loop {
+        match stream.read(into) {
+            Ok(got) => return got,
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => return 0,
+            // A read with a deadline is not begun again by the kernel after a stop of the process.
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => panic!("no answer from the server: {error}"),
+        }
     }
 }
 

@@ -6,6 +6,7 @@ fn cluster() -> Arc<Cluster> {
         host: "db".into(),
         port,
         weight: 1,
+        name: None,
     };
     Cluster::new(&[spec(1), spec(2)], &Metrics::new("0").unwrap())
 }

@@ -21,6 +21,7 @@ impl Play {
             host: "db".into(),
             port,
             weight: 1,
+            name: None,
         };
         let specs: Vec<_> = (0..nodes).map(spec).collect();
         let cluster = Cluster::new(&specs, &Metrics::new("0").unwrap());

@@ -19,6 +19,7 @@ impl Scene {
             host: "db".into(),
             port,
             weight: 1,
+            name: None,
         };
         let cluster = Cluster::new(&[spec(1), spec(2), spec(3)], &metrics);
         let settings = MonitorSettings {

@@ -16,6 +16,7 @@ fn view(weights: &[u32]) -> View {
             host: "db".into(),
             port,
             weight: *weight,
+            name: None,
         })
         .collect();
     let cluster = Cluster::new(&specs, &Metrics::new("0").unwrap());

@@ -19,6 +19,7 @@ impl Running {
             host: "db".into(),
             port: 5432,
             weight: 1,
+            name: None,
         };
         let cluster = Cluster::new(&[spec], &metrics);
         let (phase, receiver) = watch::channel(Phase::Starting);

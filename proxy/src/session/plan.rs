@@ -1,0 +1,272 @@
+//! Looking ahead: what the batch at the front of the client's messages demands of a server.
+//!
+//! A batch is a Query, a FunctionCall, or messages of the extended protocol up to Sync or Flush.
+//! It is looked at as a whole before any of it is sent, because its most demanding part decides.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::intake::{enough, malformed};
+use super::io::CLIENT_IN_MAX;
+use super::statements::Statement;
+use super::{Demand, End, Session, failure};
+use crate::protocol::frame::{self, Frontend, HEADER, Header};
+use crate::protocol::messages;
+use crate::router::{Decision, Target};
+
+/// What is known of the batch at the front of the client's messages.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    /// Bytes looked at.
+    scanned: usize,
+    /// Bytes that may be sent, once the demand is met; 0 while the batch is not complete.
+    pub(super) ready: usize,
+    /// What it needs; `None` when we answer all of it.
+    pub(super) demand: Option<Demand>,
+    /// The decision on a Query, so that it is taken once.
+    pub(super) decision: Option<Decision>,
+    /// The statements of its Parses, in order.
+    pub(super) parsed: VecDeque<Arc<Statement>>,
+    /// It has a Bind.
+    bound: bool,
+}
+
+impl Plan {
+    fn demand(&mut self, target: Target) {
+        let target = match (&self.demand, target) {
+            (
+                Some(Demand {
+                    target: Target::Primary,
+                }),
+                _,
+            )
+            | (_, Target::Primary) => Target::Primary,
+            (
+                Some(Demand {
+                    target: Target::Replica,
+                })
+                | None,
+                Target::Replica,
+            ) => Target::Replica,
+        };
+        self.demand = Some(Demand { target });
+    }
+
+    fn fold(&mut self, decision: &Decision) {
+        if decision.local.is_none() {
+            self.demand(decision.target);
+        }
+    }
+
+    /// A message of the batch has been sent.
+    pub(super) fn sent(&mut self, bytes: usize) {
+        self.ready = self.ready.saturating_sub(bytes);
+        if self.ready == 0 {
+            self.reset();
+        }
+    }
+
+    pub(super) fn reset(&mut self) {
+        self.parsed.clear();
+        *self = Self {
+            parsed: std::mem::take(&mut self.parsed),
+            ..Self::default()
+        };
+    }
+}
+
+impl Session {
+    /// Looks at the batch; true when it is known what it needs.
+    pub(super) fn look_ahead(&mut self) -> Result<bool, End> {
+        loop {
+            let at = self.plan.scanned;
+            let Some(buffers) = self.buffers.as_deref() else {
+                return Ok(false);
+            };
+            let input = &buffers.client_in[at..];
+            let full = buffers.client_in.len() >= CLIENT_IN_MAX;
+            let next = frame::peek_frontend(input).map_err(|e| malformed(&e))?;
+            let next = next.filter(|(kind, header)| enough(*kind, *header, input));
+            let Some((kind, header)) = next else {
+                if full && at > 0 {
+                    // A pipeline without end: what comes may write.
+                    self.plan.demand(Target::Primary);
+                    self.plan.ready = at;
+                    return Ok(true);
+                }
+                return Ok(false);
+            };
+            let end = at + header.len;
+            let whole = input.len() >= header.len;
+            match kind {
+                Frontend::Query | Frontend::FunctionCall if at == 0 => {
+                    self.plan_request(kind, header, whole)?;
+                    self.plan.ready = end;
+                    return Ok(true);
+                }
+                Frontend::Sync => {
+                    self.plan.ready = end;
+                    return Ok(true);
+                }
+                Frontend::Flush => {
+                    if self.plan.bound && self.plan.demand.is_some() {
+                        // More of the same implicit transaction may follow, and may write.
+                        self.plan.demand(Target::Primary);
+                    }
+                    self.plan.ready = end;
+                    return Ok(true);
+                }
+                Frontend::Parse
+                | Frontend::Bind
+                | Frontend::Describe
+                | Frontend::Execute
+                | Frontend::Close => {
+                    self.plan_extended(kind, at, header, whole)?;
+                    if !whole {
+                        self.plan.demand(Target::Primary);
+                        self.plan.ready = end;
+                        return Ok(true);
+                    }
+                    self.plan.scanned = end;
+                }
+                Frontend::Query
+                | Frontend::FunctionCall
+                | Frontend::Terminate
+                | Frontend::CopyData
+                | Frontend::CopyDone
+                | Frontend::CopyFail
+                | Frontend::Password => {
+                    // The batch was left open; so is the transaction it may have begun.
+                    if self.plan.demand.is_some() {
+                        self.plan.demand(Target::Primary);
+                    }
+                    self.plan.ready = at;
+                    return Ok(true);
+                }
+            }
+        }
+    }
+
+    pub(super) fn plan_request(
+        &mut self,
+        kind: Frontend,
+        header: Header,
+        whole: bool,
+    ) -> Result<(), End> {
+        if kind == Frontend::FunctionCall {
+            self.plan.demand(Target::Primary);
+            return Ok(());
+        }
+        let Some(buffers) = self.buffers.as_deref() else {
+            return Ok(());
+        };
+        let decision = self.decide_query(&buffers.client_in, header, whole)?;
+        self.plan.fold(&decision);
+        self.plan.decision = Some(decision);
+        Ok(())
+    }
+
+    /// Classifies a Query; one too long to be kept is judged by its beginning.
+    pub(super) fn decide_query(
+        &self,
+        input: &[u8],
+        header: Header,
+        whole: bool,
+    ) -> Result<Decision, End> {
+        let text = if whole {
+            messages::query(&input[HEADER..header.len]).map_err(|e| malformed(&e))?
+        } else {
+            &input[HEADER..]
+        };
+        let mut decision = self.context.router().decide(text, self.identity.quoting);
+        if !whole {
+            failure::cannot_see_the_end(&mut decision);
+        }
+        Ok(decision)
+    }
+
+    pub(super) fn plan_extended(
+        &mut self,
+        kind: Frontend,
+        at: usize,
+        header: Header,
+        whole: bool,
+    ) -> Result<(), End> {
+        let Some(buffers) = self.buffers.as_deref() else {
+            return Ok(());
+        };
+        let input = &buffers.client_in[at..];
+        let body = &input[HEADER..header.len.min(input.len())];
+        match kind {
+            Frontend::Parse => {
+                let statement = self.intern(body, whole)?;
+                self.plan.fold(&statement.decision);
+                self.plan.parsed.push_back(statement);
+            }
+            Frontend::Bind => {
+                let names = messages::bind_names(body).map_err(|e| malformed(&e))?;
+                let names = names.ok_or_else(|| malformed(&messages::unterminated("Bind")))?;
+                let parsed_here = !self.plan.parsed.is_empty();
+                match self.statements.get(names.statement).map(|s| s.decision) {
+                    // A Parse before it in this batch has been counted already.
+                    _ if names.statement.is_empty() && parsed_here => {}
+                    Some(decision) => self.plan.fold(&decision),
+                    None if parsed_here => {}
+                    None => self.plan.demand(Target::Primary),
+                }
+                self.plan.bound = true;
+            }
+            Frontend::Describe => {
+                let named = messages::describe(body).map_err(|e| malformed(&e))?;
+                match named.target {
+                    messages::Target::Statement => {
+                        match self.statements.get(named.name).map(|s| s.decision) {
+                            _ if !self.plan.parsed.is_empty() => {}
+                            Some(decision) => self.plan.fold(&decision),
+                            None => self.plan.demand(Target::Primary),
+                        }
+                    }
+                    messages::Target::Portal if self.plan.bound => {}
+                    messages::Target::Portal => self.plan.demand(Target::Primary),
+                }
+            }
+            Frontend::Execute => {
+                messages::execute(body).map_err(|e| malformed(&e))?;
+                if !self.plan.bound {
+                    self.plan.demand(Target::Primary);
+                }
+            }
+            Frontend::Close => {
+                messages::close(body).map_err(|e| malformed(&e))?;
+            }
+            Frontend::Query
+            | Frontend::FunctionCall
+            | Frontend::Sync
+            | Frontend::Flush
+            | Frontend::CopyData
+            | Frontend::CopyDone
+            | Frontend::CopyFail
+            | Frontend::Password
+            | Frontend::Terminate => {}
+        }
+        Ok(())
+    }
+
+    /// The statement a Parse defines.
+    pub(super) fn intern(&self, body: &[u8], whole: bool) -> Result<Arc<Statement>, End> {
+        if !whole {
+            let name = messages::parse_name(body).map_err(|e| malformed(&e))?;
+            let name = name.ok_or_else(|| malformed(&messages::unterminated("Parse")))?;
+            let text = &body[name.len() + 1..];
+            let mut decision = self.context.router().decide(text, self.identity.quoting);
+            failure::cannot_see_the_end(&mut decision);
+            return Ok(Statement::new(Vec::new(), decision));
+        }
+        let parse = messages::parse(body).map_err(|e| malformed(&e))?;
+        let definition = &body[parse.name.len() + 1..];
+        let quoting = self.identity.quoting;
+        Ok(self.space.intern(definition, || {
+            self.context.router().decide(parse.query, quoting)
+        }))
+    }
+}

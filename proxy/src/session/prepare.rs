@@ -1,0 +1,176 @@
+//! Prepared statements on their way to servers: known ones are not sent again, missing ones are
+//! prepared where they are needed, the least recently used make room.
+
+use std::sync::Arc;
+
+use super::attach::Link;
+use super::replies::Reply;
+use super::statements::{NAME_PREFIX, Rename, Statement, Undo};
+use super::translate::PARSE_COMPLETE;
+use super::{End, Rest, Session};
+use crate::protocol::frame::{HEADER, Header};
+use crate::protocol::{messages, to_server};
+
+impl Session {
+    pub(super) fn apply_parse(&mut self, header: Header) -> Result<(), End> {
+        let Some(buffers) = self.buffers.as_deref() else {
+            return Ok(());
+        };
+        let there = header.len.min(buffers.client_in.len());
+        let whole = there == header.len;
+        let statement = match self.plan.parsed.pop_front() {
+            Some(statement) => statement,
+            None => self.intern(&buffers.client_in[HEADER..there], whole)?,
+        };
+        let body = &buffers.client_in[HEADER..there];
+        let name = messages::parse_name(body)
+            .ok()
+            .flatten()
+            .unwrap_or_default()
+            .to_vec();
+        if !name.is_empty() && self.statements.get(&name).is_some() {
+            self.parse_again(&name);
+            return Ok(());
+        }
+        self.batch_open = true;
+        if statement.decision.local.is_some() {
+            let undo = self.rename(&name, &statement, None);
+            self.answer(PARSE_COMPLETE, undo);
+            return Ok(());
+        }
+        if !whole {
+            self.parse_streamed(header, &name, &statement);
+            return Ok(());
+        }
+        if self.holds(&statement) {
+            let undo = self.rename(&name, &statement, None);
+            self.answer(PARSE_COMPLETE, undo);
+        } else {
+            self.make_room();
+            let undo = self.rename(&name, &statement, Some(statement.id));
+            self.send_parse(&statement, true, undo);
+        }
+        Ok(())
+    }
+
+    /// A statement too long to keep: it lives on this server connection only, which becomes the
+    /// session's own.
+    pub(super) fn parse_streamed(
+        &mut self,
+        header: Header,
+        name: &[u8],
+        statement: &Arc<Statement>,
+    ) {
+        let undo = self.rename(name, statement, Some(statement.id));
+        let buffers = self.buffers();
+        let there = buffers.client_in.len();
+        let after_name = HEADER + name.len() + 1;
+        let length = header.len - name.len() + statement.name.len() - 1;
+        let out = &mut buffers.server_out;
+        out.extend_from_slice(b"P");
+        out.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
+        out.extend_from_slice(&statement.name);
+        out.extend_from_slice(&[0]);
+        out.extend_from_slice(&buffers.client_in[after_name..there]);
+        buffers.replies.push(Reply::Parse {
+            visible: true,
+            undo,
+        });
+        self.rest = Rest::Server(header.len - there);
+        self.pin(crate::router::PinReason::Prepare);
+        self.mark_prepared(statement);
+    }
+
+    /// A name that is taken: the server says so, in its own words but for the name.
+    pub(super) fn parse_again(&mut self, name: &[u8]) {
+        self.batch_open = true;
+        let Some(statement) = self.statements.get(name).cloned() else {
+            return;
+        };
+        if self.link.is_some() && statement.decision.local.is_none() {
+            self.ensure_prepared(&statement);
+            self.send_parse(&statement, true, Undo::Nothing);
+        } else {
+            self.answer(PARSE_COMPLETE, Undo::Nothing);
+        }
+    }
+
+    /// Sets the client's name for a statement; what to do if that did not happen.
+    pub(super) fn rename(
+        &mut self,
+        name: &[u8],
+        statement: &Arc<Statement>,
+        sent: Option<u64>,
+    ) -> Undo {
+        let named = !name.is_empty();
+        let before = self.statements.set(name, Some(Arc::clone(statement)));
+        Undo::Rename(Rename {
+            name: name.to_vec(),
+            // A Parse that fails takes the unnamed statement with it.
+            before: before.filter(|_| named),
+            id: statement.id,
+            set: true,
+            sent: sent.is_some(),
+        })
+    }
+
+    /// Whether the server holds the statement, counting it as used.
+    pub(super) fn holds(&mut self, statement: &Statement) -> bool {
+        let Some(Link { checkout, .. }) = &mut self.link else {
+            return false;
+        };
+        let held = checkout.prepared.touch(statement.id);
+        let cache = &self.context.metrics.prepared_cache;
+        if held {
+            cache.hits.inc()
+        } else {
+            cache.misses.inc()
+        }
+        held
+    }
+
+    pub(super) fn mark_prepared(&mut self, statement: &Statement) {
+        if let Some(link) = &mut self.link {
+            link.checkout.prepared.insert(statement.id);
+        }
+    }
+
+    /// Prepares the statement on this server if it is missing there.
+    pub(super) fn ensure_prepared(&mut self, statement: &Arc<Statement>) {
+        if !self.holds(statement) {
+            self.make_room();
+            self.send_parse(statement, false, Undo::NotPrepared(statement.id));
+        }
+    }
+
+    pub(super) fn send_parse(&mut self, statement: &Arc<Statement>, visible: bool, undo: Undo) {
+        let definition = &statement.definition;
+        let text = statement.text();
+        let types = definition.get(text.len() + 1..).unwrap_or_default();
+        let buffers = self.buffers();
+        to_server::parse(&mut buffers.server_out, &statement.name, text, types);
+        buffers.replies.push(Reply::Parse { visible, undo });
+        self.mark_prepared(statement);
+    }
+
+    /// Closes the least recently used statements for one more. The Close goes after all that was
+    /// sent before, so no Bind of it is overtaken.
+    pub(super) fn make_room(&mut self) {
+        let limit = self.context.tuning.load().prepared_statements.max(1);
+        loop {
+            let Some(link) = &mut self.link else { return };
+            let Some(victim) = link.checkout.prepared.victim(limit) else {
+                return;
+            };
+            link.checkout.prepared.remove(victim);
+            self.context.metrics.prepared_cache.evictions.inc();
+            let name = [NAME_PREFIX, victim.to_string().as_bytes()].concat();
+            let buffers = self.buffers();
+            to_server::close(&mut buffers.server_out, messages::Target::Statement, &name);
+            buffers.replies.push(Reply::Close {
+                visible: false,
+                undo: Undo::StillPrepared(victim),
+            });
+        }
+    }
+}
