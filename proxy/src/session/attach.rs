@@ -27,6 +27,8 @@ pub(super) struct Link {
     pub(super) is_primary: bool,
     /// When the running request was sent ([`clock::now`]).
     pub(super) started: u64,
+    /// The last thing heard was ReadyForQuery, and nothing has been sent since.
+    pub(super) at_rest: bool,
     /// Bytes of a message already begun that are still to be passed on to the client.
     pub(super) through: usize,
     /// Nothing of a read's answer has been shown: it may be run again elsewhere.
@@ -203,6 +205,7 @@ impl Session {
             node: identity,
             is_primary,
             started: clock::NEVER,
+            at_rest: true,
             through: 0,
             replayable: demand.target == Target::Replica,
         });

@@ -79,6 +79,7 @@ impl Session {
         }
         let result = link.checkout.stream.poll_drain(cx, &mut buffers.server_out);
         let written = before - buffers.server_out.len();
+        link.at_rest &= written == 0;
         link.node.metrics.bytes(Direction::Sent, written as u64);
         match result {
             Poll::Ready(Err(e)) => Some(Event::ServerLost(e)),

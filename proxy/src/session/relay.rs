@@ -23,6 +23,8 @@ enum After {
     Nothing,
     /// The message is not for the client.
     Hidden,
+    /// Nor is this one; the client's parameters are set.
+    SetupDone,
     /// ReadyForQuery.
     Ready {
         status: TransactionStatus,
@@ -59,6 +61,12 @@ impl Session {
             match self.on_message(kind, header) {
                 After::Nothing => self.pass_on(header),
                 After::Hidden => self.drop_message(header),
+                After::SetupDone => {
+                    self.drop_message(header);
+                    if let Some(link) = &mut self.link {
+                        link.at_rest = true;
+                    }
+                }
                 After::Ready { status, hidden } => {
                     if hidden {
                         self.drop_message(header)
@@ -237,6 +245,7 @@ impl Session {
         // More requests may be on their way already: the next one begins here.
         let more = self.buffers.as_ref().is_some_and(|b| !b.replies.is_empty());
         if let Some(link) = &mut self.link {
+            link.at_rest = true;
             if link.started != clock::NEVER {
                 let seconds = micros_to_seconds(now - link.started);
                 link.node.metrics.query_seconds.observe(seconds);
@@ -245,6 +254,11 @@ impl Session {
         }
         self.exclude = None;
         self.replays = 0;
+        if !more {
+            // A Query, too, ends what a batch before it left open.
+            self.batch_open = false;
+            self.batch_bound = false;
+        }
         if status == TransactionStatus::Idle {
             if std::mem::take(&mut self.transaction.wrote) {
                 self.wrote_at = now;
@@ -285,8 +299,8 @@ impl Session {
             .is_some_and(|b| !b.server_in.is_empty());
         let Some(link) = self.link.take() else { return };
         self.identity.registration.client().nothing_to_cancel();
-        if unread {
-            // Part of something that was not asked for: nobody knows what.
+        if unread || !link.at_rest {
+            // Nobody knows what state it is in.
             if let Some(buffers) = self.buffers.as_deref_mut() {
                 buffers.server_in.clear();
             }
@@ -462,7 +476,8 @@ fn move_front(buffers: &mut Buffers, n: usize) {
 fn verdict(buffers: &mut Buffers, kind: Backend, header: Header) -> After {
     match buffers.replies.on(kind) {
         Verdict::Relay => After::Nothing,
-        Verdict::Hide | Verdict::SetupDone => After::Hidden,
+        Verdict::Hide => After::Hidden,
+        Verdict::SetupDone => After::SetupDone,
         verdict @ (Verdict::RelayReady | Verdict::HideReady) => {
             match messages::ready_for_query(&buffers.server_in[HEADER..header.len]) {
                 Ok(status) => After::Ready {

@@ -94,9 +94,6 @@ impl Session {
             self.consume(header);
             return Ok(Step::Again);
         }
-        // A Query ends what a batch before it left open.
-        self.batch_open = false;
-        self.batch_bound = false;
         self.about_to_run(&decision);
         if let (true, Some(buffers)) = (self.context.tuning.load().log_queries, &self.buffers) {
             let there = header.len.min(buffers.client_in.len());
@@ -118,8 +115,6 @@ impl Session {
     }
 
     fn apply_function_call(&mut self, header: Header) {
-        self.batch_open = false;
-        self.batch_bound = false;
         self.started();
         let buffers = self.buffers();
         let there = header.len.min(buffers.client_in.len());
