@@ -19,7 +19,14 @@ fn main() {
 
 fn pool(port: u16, size: usize) -> Result<Arc<Pool>, Box<dyn std::error::Error>> {
     let metrics = Metrics::new("bench")?.node("stub");
-    let node = Node::new(NodeId(0), "127.0.0.1".to_owned(), port, 1, metrics);
+    let node = Node::new(
+        NodeId(0),
+        "node".to_owned(),
+        "127.0.0.1".to_owned(),
+        port,
+        1,
+        metrics,
+    );
     let limits = Limits {
         connect_timeout: Duration::from_secs(5),
         idle_timeout: None,

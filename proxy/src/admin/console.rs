@@ -1,20 +1,8 @@
 //! Which command is answered by what.
 
-use super::{pool_backend_stats, pool_nodes, pool_version};
-use crate::cluster::{NodeId, ReadRules, View};
+use super::{Context, pool_backend_stats, pool_nodes, pool_version};
 use crate::router::LocalCommand;
 use crate::status::Table;
-
-/// What an answer may be made of.
-#[derive(Clone, Copy, Debug)]
-pub struct Context<'a> {
-    /// The present view.
-    pub view: &'a View,
-    /// The rules for reads that are in force.
-    pub rules: &'a ReadRules,
-    /// The node that the asking session last read from, or would read from next.
-    pub read_node: Option<NodeId>,
-}
 
 /// Answers a command that any authenticated client may give on any database. Quick, and never
 /// blocks.

@@ -10,4 +10,17 @@ mod pool_version;
 #[cfg(test)]
 mod tests;
 
-pub use console::{Context, answer};
+pub use console::answer;
+
+use crate::cluster::{NodeId, ReadRules, View};
+
+/// What an answer may be made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// The present view.
+    pub view: &'a View,
+    /// The rules for reads that are in force.
+    pub rules: &'a ReadRules,
+    /// The node that the asking session last read from, or would read from next.
+    pub read_node: Option<NodeId>,
+}

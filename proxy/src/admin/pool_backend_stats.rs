@@ -1,6 +1,6 @@
 //! `SHOW POOL_BACKEND_STATS`: what was sent to each node and which errors came back.
 
-use super::console::Context;
+use super::Context;
 use crate::status::{self, Column, NodeRow, Table};
 
 pub(super) const COLUMNS: &[Column] = &[

@@ -1,7 +1,7 @@
 //! `SHOW POOL_NODES`: one row per node. Monitoring scripts depend on names and order of the
 //! columns.
 
-use super::console::Context;
+use super::Context;
 use crate::status::{self, Column, NodeRow, Table};
 
 pub(super) const COLUMNS: &[Column] = &[

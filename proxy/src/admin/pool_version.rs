@@ -1,6 +1,6 @@
 //! `SHOW POOL_VERSION`: who answers.
 
-use super::console::Context;
+use super::Context;
 use crate::status::{Column, Table};
 
 pub(super) const COLUMNS: &[Column] = &[Column::text("pool_version")];

@@ -16,11 +16,13 @@ mod monitor;
 mod node;
 mod pick;
 mod probe;
+mod settings;
 mod standby;
 mod view;
 
 pub use handle::{Cluster, NodeSpec};
-pub use monitor::{Monitor, MonitorSettings};
+pub use monitor::Monitor;
 pub use node::{Node, NodeId};
 pub use pick::{ReadRules, Rotation, pick_read};
+pub use settings::MonitorSettings;
 pub use view::{Health, NodeState, Role, View};

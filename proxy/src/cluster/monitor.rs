@@ -2,9 +2,7 @@
 //!
 //! Runs on the control runtime, apart from the workers: a busy worker delays no check.
 
-use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
@@ -13,43 +11,11 @@ use tokio::task::JoinSet;
 use super::handle::Cluster;
 use super::keeper::Keeper;
 use super::probe::Probe;
+use super::settings::MonitorSettings;
 use crate::metrics::Metrics;
 
 /// Reports on their way to the keeper. It is quick; a probe that finds the queue full waits.
 const QUEUE: usize = 64;
-
-/// How the nodes are watched. Replaced as a whole on reload.
-#[derive(Clone)]
-pub struct MonitorSettings {
-    /// Login of the monitor; wants the rights of `pg_monitor`.
-    pub user: String,
-    /// Its password in plain text, if the servers ask for one.
-    pub password: Option<String>,
-    /// Database that it connects to.
-    pub database: String,
-    /// Between two checks of a node.
-    pub check_period: Duration,
-    /// A check that takes longer has failed; connecting is part of it.
-    pub check_timeout: Duration,
-    /// Failures in a row that a node may have before it is down.
-    pub check_retries: u32,
-    /// Between two position samples while a session waits for a replica to catch up.
-    pub position_period: Duration,
-}
-
-impl fmt::Debug for MonitorSettings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MonitorSettings")
-            .field("user", &self.user)
-            .field("password", &self.password.as_ref().map(|_| "***"))
-            .field("database", &self.database)
-            .field("check_period", &self.check_period)
-            .field("check_timeout", &self.check_timeout)
-            .field("check_retries", &self.check_retries)
-            .field("position_period", &self.position_period)
-            .finish()
-    }
-}
 
 /// The running monitor; dropping it stops the watch and leaves the last view standing.
 #[derive(Debug)]

@@ -16,8 +16,8 @@ use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage, SimpleQueryRow};
 use super::handle::Cluster;
 use super::health::{Facts, Standing};
 use super::lag::{self, Lsn};
-use super::monitor::MonitorSettings;
 use super::node::{Node, NodeId};
+use super::settings::MonitorSettings;
 use super::standby::{self, Receiver, Sender};
 use crate::clock;
 

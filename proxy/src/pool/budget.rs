@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::oneshot;
 
 use super::manager::{Object, Pooled};
+use super::permit::{Permit, Room};
 use crate::backend::connect::ConnectError;
 
 /// How much longer (us) a waiter of another worker must have waited to be served first.
@@ -54,15 +55,11 @@ impl std::fmt::Debug for Budget {
     }
 }
 
-/// The right to have one server connection.
-#[derive(Debug)]
-pub struct Permit(Arc<Budget>);
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::AcqRel);
-        if self.0.waiting() > 0 {
-            self.0.offer_room();
+impl Room for Budget {
+    fn give_back(&self) {
+        self.open.fetch_sub(1, Ordering::AcqRel);
+        if self.waiting() > 0 {
+            self.offer_room();
         }
     }
 }
@@ -110,7 +107,7 @@ impl Budget {
                 (open < limit).then_some(open + 1)
             })
             .ok()
-            .map(|_| Permit(Arc::clone(self)))
+            .map(|_| Permit::of(Arc::<Self>::clone(self)))
     }
 
     /// Joins the queue. The receiver is dropped to leave it.

@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::oneshot;
 
-use super::budget::{Budget, Grant, Permit};
+use super::budget::{Budget, Grant};
 use super::manager::{Idle, Object, Pooled};
+use super::permit::Permit;
 use crate::auth::secret::Credential;
 use crate::backend::connect::{self, ConnectError, Target};
 use crate::backend::connection::Connection;

@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use deadpool::managed::{self, Metrics, QueueMode, RecycleError, RecycleResult};
 use futures_util::FutureExt as _;
 
-use super::budget::Permit;
+use super::permit::Permit;
 use crate::backend::connection::Connection;
 
 /// A connection and its share of the budget; closing it gives the share back.

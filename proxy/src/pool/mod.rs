@@ -10,4 +10,5 @@
 pub mod budget;
 pub mod checkout;
 pub mod manager;
+pub mod permit;
 pub mod pools;

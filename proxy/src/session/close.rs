@@ -51,7 +51,7 @@ impl Session {
         self.identity.registration.client().nothing_to_cancel();
         let unfinished = link.through > 0
             || matches!(self.rest, Rest::Server(_))
-            || self.batch_open
+            || self.batch.is_open()
             || self.buffers.as_ref().is_some_and(|b| {
                 !b.replies.is_empty() || !b.server_out.is_empty() || !b.server_in.is_empty()
             });

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::context::{Buffers, Context};
-use super::{Demand, End, Phase, Rest, Session, Step};
+use super::{Batch, Demand, End, Phase, Rest, Session, Step};
 use crate::error::Report;
 use crate::protocol::error_fields::{ErrorFields, ErrorView, Severity};
 use crate::protocol::frame::{self, FrameError, Frontend, Header, TransactionStatus};
@@ -77,7 +77,7 @@ impl Session {
         } else {
             report
         };
-        if owed == 0 && !self.batch_open {
+        if owed == 0 && !self.batch.is_open() {
             if in_transaction {
                 self.broken = Some(rolled_back(&report));
             }
@@ -86,7 +86,7 @@ impl Session {
         self.transaction.status = TransactionStatus::Idle;
         self.transaction.wrote = false;
         self.statements.transaction_ended();
-        let skip = self.batch_open;
+        let skip = self.batch.is_open();
         let Some(buffers) = self.buffers.as_deref_mut() else {
             return;
         };
@@ -97,9 +97,8 @@ impl Session {
         if skip {
             say(buffers, Severity::Error, &report);
             self.phase = Phase::SkipToSync;
-            self.batch_open = false;
+            self.batch = Batch::None;
         }
-        self.batch_bound = false;
     }
 
     /// Forgets what was asked of the server; how many ReadyForQuery are owed, and whether a
@@ -129,8 +128,7 @@ impl Session {
     fn replay(&mut self, node: crate::cluster::NodeId) {
         let (_, _) = self.forget_requests();
         self.exclude = Some(node);
-        self.batch_open = false;
-        self.batch_bound = false;
+        self.batch = Batch::None;
         self.phase = Phase::Normal;
         self.plan.reset();
         let Some(buffers) = self.buffers.as_deref_mut() else {
@@ -152,7 +150,7 @@ impl Session {
                 Ok(())
             }
             Ok(None) => Ok(()),
-            Err(e) => Err(super::intake::malformed(&e)),
+            Err(e) => Err(malformed(&e)),
         }
     }
 
@@ -200,7 +198,12 @@ pub(super) fn cannot_see_the_end(decision: &mut Decision) {
     decision.pin = decision.pin.or(Some(PinReason::UnknownState));
 }
 
-pub(super) fn protocol_violation(error: &FrameError) -> Report {
+/// The last words to a client whose messages can't be trusted any more.
+pub(super) fn malformed(error: &FrameError) -> End {
+    End::Told(protocol_violation(error))
+}
+
+fn protocol_violation(error: &FrameError) -> Report {
     Report::new(error.sqlstate(), error.to_string())
 }
 

@@ -4,8 +4,9 @@
 use bytes::Buf;
 
 use super::context::{Buffers, HIGH_WATER};
+use super::failure::malformed;
 use super::io::CLIENT_IN_MAX;
-use super::{Demand, End, Need, Phase, PoolMode, Rest, Session, Step, failure};
+use super::{Batch, Demand, End, Need, Phase, PoolMode, Rest, Session, Step, failure};
 use crate::protocol::frame::{self, FrameError, Frontend, HEADER, Header, TransactionStatus};
 use crate::protocol::{messages, to_client, to_server};
 use crate::router::Target;
@@ -143,7 +144,7 @@ impl Session {
             return true;
         };
         // Not behind a Sync of our own, nor may a batch trust a statement that is not confirmed.
-        !buffers.replies.ends_hidden() && (self.batch_open || !buffers.replies.has_parse())
+        !buffers.replies.ends_hidden() && (self.batch.is_open() || !buffers.replies.has_parse())
     }
 
     /// A connection that is kept whatever comes must be able to do whatever comes.
@@ -162,7 +163,7 @@ impl Session {
         let Some(link) = &self.link else {
             return Ok(None);
         };
-        if outstanding(self.buffers.as_deref()) || self.batch_open {
+        if outstanding(self.buffers.as_deref()) || self.batch.is_open() {
             return Ok(None);
         }
         let leader = self.context.cluster.view().primary;
@@ -192,7 +193,7 @@ impl Session {
     pub(super) fn is_held(&self) -> bool {
         self.link.is_some()
             && (self.transaction.status != TransactionStatus::Idle
-                || self.batch_open
+                || self.batch.is_open()
                 || self.pinned.is_some()
                 || self.identity.mode == PoolMode::Session)
     }
@@ -248,7 +249,7 @@ impl Session {
             Frontend::Sync if outstanding => return Step::Wait,
             Frontend::Sync => {
                 self.phase = Phase::Normal;
-                if self.link.is_some() && self.batch_open {
+                if self.link.is_some() && self.batch.is_open() {
                     // The server is skipping, too, and waits for it.
                     self.plan.ready = header.len;
                     return match self.apply(kind, header) {
@@ -256,7 +257,7 @@ impl Session {
                         Err(_) => Step::Wait,
                     };
                 }
-                self.batch_open = false;
+                self.batch = Batch::None;
                 let status = self.transaction.status;
                 to_client::ready_for_query(&mut self.buffers().client_out, status);
             }
@@ -342,9 +343,4 @@ pub(super) fn enough(kind: Frontend, header: Header, input: &[u8]) -> bool {
         | Frontend::Password
         | Frontend::Terminate => false,
     }
-}
-
-/// The last words to a client whose messages can't be trusted any more.
-pub(super) fn malformed(error: &FrameError) -> End {
-    End::Told(failure::protocol_violation(error))
 }

@@ -17,6 +17,7 @@ mod prepare;
 mod relay;
 mod replies;
 mod running;
+mod settle;
 mod statements;
 mod translate;
 
@@ -79,6 +80,29 @@ enum Rest {
     Nowhere(usize),
 }
 
+/// What has been sent since the last Sync.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Batch {
+    /// Nothing.
+    None,
+    /// Definitions.
+    Open,
+    /// A portal was bound: something may have run.
+    Bound,
+}
+
+impl Batch {
+    fn open(&mut self) {
+        if *self == Self::None {
+            *self = Self::Open;
+        }
+    }
+
+    fn is_open(self) -> bool {
+        self != Self::None
+    }
+}
+
 /// The transaction as the client knows it.
 #[derive(Clone, Copy, Debug)]
 struct Transaction {
@@ -135,10 +159,8 @@ pub struct Session {
     phase: Phase,
     rest: Rest,
     plan: plan::Plan,
-    /// Messages of the extended protocol were sent since the last Sync.
-    batch_open: bool,
-    /// A portal was bound since the last Sync.
-    batch_bound: bool,
+    /// What was sent of the extended protocol since the last Sync.
+    batch: Batch,
     pinned: Option<PinReason>,
     /// When this session last wrote ([`clock::now`]).
     wrote_at: u64,
@@ -194,8 +216,7 @@ impl Session {
             phase: Phase::Normal,
             rest: Rest::None,
             plan: plan::Plan::default(),
-            batch_open: false,
-            batch_bound: false,
+            batch: Batch::None,
             pinned: None,
             wrote_at: clock::NEVER,
             read_node: None,
@@ -267,7 +288,7 @@ impl Session {
     /// Whether the client is in the middle of something that a drain waits for.
     fn is_busy(&self) -> bool {
         self.transaction.status != TransactionStatus::Idle
-            || self.batch_open
+            || self.batch.is_open()
             || self.buffers.as_ref().is_some_and(|b| !b.is_empty())
     }
 

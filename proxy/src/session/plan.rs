@@ -6,7 +6,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::intake::{enough, malformed};
+use super::failure::malformed;
+use super::intake::enough;
 use super::io::CLIENT_IN_MAX;
 use super::statements::Statement;
 use super::{Demand, End, Session, failure};

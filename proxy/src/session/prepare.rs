@@ -32,7 +32,7 @@ impl Session {
             self.parse_again(&name);
             return Ok(());
         }
-        self.batch_open = true;
+        self.batch.open();
         if statement.decision.local.is_some() {
             let undo = self.rename(&name, &statement, None);
             self.answer(PARSE_COMPLETE, undo);
@@ -83,7 +83,7 @@ impl Session {
 
     /// A name that is taken: the server says so, in its own words but for the name.
     pub(super) fn parse_again(&mut self, name: &[u8]) {
-        self.batch_open = true;
+        self.batch.open();
         let Some(statement) = self.statements.get(name).cloned() else {
             return;
         };

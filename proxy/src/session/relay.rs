@@ -7,14 +7,13 @@ use bytes::Buf;
 
 use super::context::Buffers;
 use super::replies::{Reply, Verdict};
-use super::statements::Undo;
-use super::{End, Phase, Session, failure};
+use super::{Batch, End, Phase, Session, failure};
 use crate::clock;
 use crate::error::Report;
 use crate::metrics::Severity;
 use crate::protocol::error_fields::ErrorView;
 use crate::protocol::frame::{self, Backend, HEADER, Header, TransactionStatus};
-use crate::protocol::{messages, to_client};
+use crate::protocol::messages;
 use crate::registry::Activity;
 
 /// What one message asks for beyond passing it on.
@@ -183,8 +182,7 @@ impl Session {
             Backend::CommandComplete => note_tag(body, &mut link.checkout),
             Backend::CopyInResponse => {
                 if buffers.replies.copy_in_began() {
-                    self.batch_open = true;
-                    self.batch_bound = true;
+                    self.batch = Batch::Bound;
                 }
                 self.phase = Phase::CopyIn;
             }
@@ -256,8 +254,7 @@ impl Session {
         self.replays = 0;
         if !more {
             // A Query, too, ends what a batch before it left open.
-            self.batch_open = false;
-            self.batch_bound = false;
+            self.batch = Batch::None;
         }
         if status == TransactionStatus::Idle {
             if std::mem::take(&mut self.transaction.wrote) {
@@ -280,93 +277,6 @@ impl Session {
         );
         if self.phase == Phase::CopyIn {
             self.phase = Phase::Normal;
-        }
-    }
-
-    /// Gives the server connection back when nothing of this session is left on it.
-    pub(super) fn release_if_done(&mut self) {
-        let (Some(link), Some(buffers)) = (&self.link, self.buffers.as_deref_mut()) else {
-            return;
-        };
-        let owed = !buffers.replies.is_empty() || link.through > 0;
-        let unsent = !buffers.server_out.is_empty() || matches!(self.rest, super::Rest::Server(_));
-        if owed || unsent || self.is_held() {
-            return;
-        }
-        let unread = self
-            .buffers
-            .as_ref()
-            .is_some_and(|b| !b.server_in.is_empty());
-        let Some(link) = self.link.take() else { return };
-        self.identity.registration.client().nothing_to_cancel();
-        if unread || !link.at_rest {
-            // Nobody knows what state it is in.
-            if let Some(buffers) = self.buffers.as_deref_mut() {
-                buffers.server_in.clear();
-            }
-            drop(link);
-            return;
-        }
-        link.checkout.release(clock::now());
-    }
-
-    /// Gives answers of our own whose turn has come.
-    pub(super) fn answer_locals(&mut self) {
-        let status = self.transaction.status;
-        let Some(buffers) = self.buffers.as_deref_mut() else {
-            return;
-        };
-        // While a read can still be run again elsewhere, nothing of it is shown.
-        let hold =
-            self.link.as_ref().is_some_and(|l| l.replayable) && !buffers.replies.only_local();
-        if hold {
-            return;
-        }
-        while let Some(reply) = buffers.replies.pop_local() {
-            match reply {
-                Reply::Local { bytes, .. } => buffers.client_out.extend_from_slice(&bytes),
-                Reply::LocalReady { bytes } => {
-                    buffers.client_out.extend_from_slice(&bytes);
-                    to_client::ready_for_query(&mut buffers.client_out, status);
-                }
-                Reply::Parse { .. }
-                | Reply::Bind
-                | Reply::Describe
-                | Reply::Execute(_)
-                | Reply::Close { .. }
-                | Reply::Sync { .. }
-                | Reply::Query(_)
-                | Reply::Function
-                | Reply::Setup => {}
-            }
-        }
-    }
-
-    /// Takes back what turned out not to have happened.
-    pub(super) fn undo(&mut self, undo: Undo) {
-        let prepared = self.link.as_mut().map(|l| &mut l.checkout.prepared);
-        match undo {
-            Undo::Nothing => {}
-            Undo::NotPrepared(id) => {
-                if let Some(prepared) = prepared {
-                    prepared.remove(id);
-                }
-            }
-            Undo::StillPrepared(id) => {
-                if let Some(prepared) = prepared {
-                    prepared.insert(id);
-                }
-            }
-            Undo::Rename(rename) => {
-                if let (Some(prepared), true) = (prepared, rename.sent) {
-                    prepared.remove(rename.id);
-                }
-                // A later batch may have given the name to another statement already.
-                let now = self.statements.get(&rename.name).map(|s| s.id);
-                if now == rename.set.then_some(rename.id) {
-                    self.statements.set(&rename.name, rename.before);
-                }
-            }
         }
     }
 }

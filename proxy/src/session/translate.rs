@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use bytes::Buf;
 
-use super::intake::malformed;
+use super::failure::malformed;
 use super::replies::{Reply, Run};
 use super::statements::{NAME_PREFIX, Rename, Undo};
-use super::{End, Phase, Rest, Session, Step};
+use super::{Batch, End, Phase, Rest, Session, Step};
 use crate::protocol::frame::{Frontend, HEADER, Header, TransactionStatus};
 use crate::protocol::{messages, to_server};
 use crate::router::{Command, Discard, PinReason};
@@ -128,7 +128,7 @@ impl Session {
     }
 
     fn apply_bind(&mut self, header: Header) -> Result<(), End> {
-        self.batch_open = true;
+        self.batch.open();
         let Some(buffers) = self.buffers.as_deref() else {
             return Ok(());
         };
@@ -143,7 +143,7 @@ impl Session {
         } else {
             Vec::new()
         };
-        self.batch_bound = true;
+        self.batch = Batch::Bound;
         if let Some(statement) = &statement {
             self.statements.bind(&portal, Arc::clone(statement));
             if statement.decision.local.is_some() {
@@ -174,7 +174,7 @@ impl Session {
     }
 
     fn apply_describe(&mut self, header: Header) -> Result<(), End> {
-        self.batch_open = true;
+        self.batch.open();
         let Some(buffers) = self.buffers.as_deref() else {
             return Ok(());
         };
@@ -211,7 +211,7 @@ impl Session {
     }
 
     fn apply_execute(&mut self, header: Header) -> Result<(), End> {
-        self.batch_open = true;
+        self.batch.open();
         let Some(buffers) = self.buffers.as_deref() else {
             return Ok(());
         };
@@ -261,7 +261,7 @@ impl Session {
     }
 
     fn apply_close(&mut self, header: Header) -> Result<(), End> {
-        self.batch_open = true;
+        self.batch.open();
         let Some(buffers) = self.buffers.as_deref() else {
             return Ok(());
         };
@@ -304,8 +304,7 @@ impl Session {
     }
 
     fn apply_sync(&mut self) {
-        self.batch_open = false;
-        self.batch_bound = false;
+        self.batch = Batch::None;
         self.phase = Phase::Normal;
         let has_link = self.link.is_some();
         let buffers = self.buffers();
@@ -325,14 +324,14 @@ impl Session {
             return;
         }
         let idle = self.transaction.status == TransactionStatus::Idle;
-        let bound = self.batch_bound;
+        let bound = self.batch == Batch::Bound;
         let buffers = self.buffers();
         if idle && !bound {
             // Nothing but definitions: a Sync of our own ends the server's implicit transaction,
             // so that the connection is not held until the client's.
             to_server::sync(&mut buffers.server_out);
             buffers.replies.push(Reply::Sync { visible: false });
-            self.batch_open = false;
+            self.batch = Batch::None;
         } else {
             to_server::flush(&mut buffers.server_out);
         }

@@ -62,7 +62,11 @@ fn check(steps: &[Step]) {
     let direct = answers(STAGE.direct_app(), steps);
     let proxied = answers(STAGE.client(), steps);
     for (number, (direct, proxied)) in direct.iter().zip(&proxied).enumerate() {
-        assert_eq!(tags(proxied), tags(direct), "the shape of answer {number}: {proxied:?}");
+        assert_eq!(
+            tags(proxied),
+            tags(direct),
+            "the shape of answer {number}: {proxied:?}"
+        );
         assert_eq!(proxied, direct, "answer {number}");
     }
     let log = STAGE.convoy.log();

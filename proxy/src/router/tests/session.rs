@@ -15,7 +15,7 @@ fn session_state_pins_with_its_reason() {
             "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
             Some(PinReason::Set),
         ),
-        ("RESET ALL", Some(PinReason::Set)),
+        ("RESET ALL", Some(PinReason::Reset)),
         ("SET LOCAL a = 1", None),
         ("SET TRANSACTION READ ONLY", None),
         ("SET CONSTRAINTS ALL DEFERRED", None),
