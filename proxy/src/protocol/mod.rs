@@ -19,3 +19,6 @@ pub use frame::{
     Backend, FrameError, Frontend, HEADER, Header, TransactionStatus, peek, peek_backend,
     peek_frontend,
 };
+
+#[cfg(test)]
+mod oracle;
