@@ -145,6 +145,15 @@ impl Client {
         self.waker.wake();
     }
 
+    /// The session has gone on since it was asked: forgets that, if nothing stronger was asked.
+    pub fn take_back(&self, signal: Signal) {
+        let none = Signal::None as u8;
+        // Something stronger stands.
+        let _other =
+            self.signal
+                .compare_exchange(signal as u8, none, Ordering::AcqRel, Ordering::Acquire);
+    }
+
     /// What was asked of the session so far.
     #[must_use]
     pub fn signalled(&self) -> Signal {

@@ -45,7 +45,7 @@ impl Link {
 /// Why no connection was found.
 enum NoLink {
     ClientGone,
-    Signal(Signal),
+    Shutdown,
     Failed(Report),
 }
 
@@ -104,10 +104,7 @@ impl Session {
                 Ok(())
             }
             Err(NoLink::ClientGone) => Err(End::Left),
-            Err(NoLink::Signal(signal)) => match self.on_signal(signal) {
-                Some(end) => Err(end),
-                None => Err(End::Told(failure::shutting_down())),
-            },
+            Err(NoLink::Shutdown) => Err(End::Told(failure::shutting_down())),
             Err(NoLink::Failed(report)) => {
                 self.note_activity(Activity::Idle, now);
                 self.exclude = None;
@@ -141,9 +138,9 @@ impl Session {
             if registered.was_cancelled() {
                 return Poll::Ready(Err(NoLink::Failed(failure::cancelled())));
             }
-            let signal = registered.signalled();
-            if signal != Signal::None && signal != Signal::Drain {
-                return Poll::Ready(Err(NoLink::Signal(signal)));
+            // The time limits are about what a client does; one that waits does nothing.
+            if registered.signalled() == Signal::Shutdown {
+                return Poll::Ready(Err(NoLink::Shutdown));
             }
             if deadline.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Err(NoLink::Failed(failure::no_connection(

@@ -274,6 +274,18 @@ impl Session {
     }
 
     fn on_signal(&mut self, signal: Signal) -> Option<End> {
+        let client = self.identity.registration.client();
+        let meant = match signal {
+            Signal::ClientIdle => Some(Activity::Idle),
+            Signal::IdleInTransaction => Some(Activity::IdleInTransaction),
+            Signal::QueryTimeout => Some(Activity::Active),
+            Signal::None | Signal::Drain | Signal::Shutdown => None,
+        };
+        if meant.is_some_and(|meant| client.activity().0 != meant) {
+            // It has gone on since.
+            client.take_back(signal);
+            return None;
+        }
         let report = match signal {
             Signal::None => return None,
             Signal::Drain if self.is_busy() => return None,
