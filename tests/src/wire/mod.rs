@@ -84,7 +84,9 @@ impl Wire {
         password: Option<&str>,
     ) -> Result<Self, ServerError> {
         let mut wire = Self::open(port).map_err(|error| ServerError::lost(&error.to_string()))?;
-        wire.send(&startup(0x0003_0000, parameters));
+        // A listener that closes resets what waits in its queue.
+        wire.try_send(&startup(0x0003_0000, parameters))
+            .map_err(|error| ServerError::lost(&error.to_string()))?;
         let user = parameters
             .iter()
             .find(|(name, _)| *name == "user")
