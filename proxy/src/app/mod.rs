@@ -7,7 +7,6 @@ mod workers;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use pgconvoy_config::{Loaded, Problems, Settings};
@@ -59,12 +58,12 @@ pub enum StartError {
 /// Reads the configuration again, for a reload.
 pub type Reread = Box<dyn Fn() -> Result<Loaded, Problems>>;
 
-struct Console_ {
+struct AdminConsole {
     cluster: Arc<Cluster>,
     live: Live,
 }
 
-impl Console for Console_ {
+impl Console for AdminConsole {
     fn answer(&self, command: LocalCommand, read_node: Option<NodeId>) -> Table {
         let view = self.cluster.view();
         let rules = self.live.sessions.load().read_rules;
@@ -87,7 +86,6 @@ pub struct App {
     cluster: Arc<Cluster>,
     registry: Arc<Registry>,
     directory: Arc<Directory>,
-    contexts: Vec<Arc<Context>>,
     threads: Vec<std::thread::JoinHandle<()>>,
     stop_accepting: watch::Sender<bool>,
     end_threads: watch::Sender<bool>,
@@ -139,7 +137,6 @@ impl App {
             cluster,
             registry,
             directory,
-            contexts,
             threads,
             stop_accepting,
             end_threads,
@@ -216,9 +213,6 @@ impl App {
         tracing::info!(clients = self.registry.len(), ?limit, "draining");
         self.phase.send_replace(Phase::Draining);
         self.stop_accepting.send_replace(true);
-        for context in &self.contexts {
-            context.draining.store(true, Ordering::Release);
-        }
         let empty = async {
             while !self.registry.is_empty() {
                 for client in self.registry.clients() {
@@ -272,7 +266,7 @@ fn contexts(
     directory: &Arc<Directory>,
     metrics: &Arc<Metrics>,
 ) -> Vec<Arc<Context>> {
-    let console: Arc<dyn Console> = Arc::new(Console_ {
+    let console: Arc<dyn Console> = Arc::new(AdminConsole {
         cluster: Arc::clone(cluster),
         live: live.clone(),
     });

@@ -1,7 +1,7 @@
 //! What the sessions of one worker share, and what belongs to one session's identity.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -65,8 +65,6 @@ pub struct Context {
     pub console: Arc<dyn Console>,
     /// Clients on this worker.
     pub clients: AtomicUsize,
-    /// Whether the instance is leaving.
-    pub draining: AtomicBool,
     router: Mutex<Router>,
     rotation: Mutex<Rotation>,
     #[allow(
@@ -123,7 +121,6 @@ impl Context {
             tuning,
             console,
             clients: AtomicUsize::new(0),
-            draining: AtomicBool::new(false),
             router: Mutex::new(router),
             rotation: Mutex::new(Rotation::new()),
             buffers: Mutex::default(),
