@@ -14,8 +14,8 @@ use atomic_waker::AtomicWaker;
 
 use crate::clock;
 
-/// How a statement on a server connection is cancelled (PostgreSQL docs, 55.2.9).
-#[derive(Debug)]
+/// How a statement on a server connection is cancelled (PostgreSQL docs, 55.2.9). `Debug` hides the
+/// secret.
 pub struct BackendKey {
     /// Host of the node.
     pub host: String,
@@ -28,6 +28,16 @@ pub struct BackendKey {
     /// Cancel requests on their way to it. While there is one, the connection must not be lent to
     /// anybody else.
     pub cancels: AtomicUsize,
+}
+
+impl std::fmt::Debug for BackendKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BackendKey")
+            .field("host", &self.host)
+            .field("port", &self.port)
+            .field("pid", &self.pid)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What a client is doing, as the time limits and SHOW see it.
@@ -95,8 +105,7 @@ enum CancelTarget {
     Running(Arc<BackendKey>),
 }
 
-/// One client connection.
-#[derive(Debug)]
+/// One client connection. `Debug` hides its cancel secret.
 pub struct Client {
     /// The process id that the client was told in BackendKeyData.
     pub pid: i32,
@@ -116,6 +125,17 @@ pub struct Client {
     cancel: Mutex<CancelTarget>,
     /// Statements run, for SHOW.
     pub queries: AtomicU64,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client")
+            .field("pid", &self.pid)
+            .field("user", &self.user)
+            .field("database", &self.database)
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Client {
@@ -357,5 +377,33 @@ impl Registry {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<i32, Arc<Client>>> {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cancel_secrets_do_not_show_in_debug_output() {
+        let key = BackendKey {
+            host: "h".to_owned(),
+            port: 1,
+            pid: 7,
+            secret: vec![211, 212, 213, 214],
+            cancels: 0.into(),
+        };
+        let registry = Arc::new(Registry::default());
+        let place = registry.enter(1).unwrap();
+        assert!(registry.enter(1).is_none(), "places are bounded");
+        let address = "127.0.0.1:1".parse().unwrap();
+        let registration = registry.register("u", "d", address, place);
+        let shown = format!("{key:?} {:?}", registration.client());
+        assert!(
+            !shown.contains("211") && !shown.contains("secret"),
+            "{shown}"
+        );
+        drop(registration);
+        assert!(registry.enter(1).is_some(), "the place is free again");
     }
 }
