@@ -224,7 +224,9 @@ keys! {
     LISTEN: Setting<ListenList> = "listen", ListenList, || vec![loopback(5430)], Restart,
         "where clients connect: an IP address and port, or a list of them";
     WORKERS: Setting<Count> = "workers", count(0, 1024), || 0, Restart,
-        "worker threads; 0 is the number of cores, at most 4";
+        "worker threads; 0 is half the cores, 1 to 4: one carries more than 60,000 statements/s";
+    IO_URING: Setting<Flag> = "io_uring", Flag, || true, Restart,
+        "send with io_uring, which costs less CPU, where the kernel allows it";
     DRAIN_TIMEOUT: Setting<Period> = "drain_timeout", at_least(0),
         || Duration::from_secs(30), Live,
         "how long a shutdown waits for transactions to finish";

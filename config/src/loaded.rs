@@ -166,6 +166,7 @@ impl Loaded {
         let (old, mut settings) = (&self.settings, new.settings.clone());
         settings.listen.clone_from(&old.listen);
         settings.workers = old.workers;
+        settings.io_uring = old.io_uring;
         settings.http.clone_from(&old.http);
         settings.monitor.clone_from(&old.monitor);
         settings.log.format = old.log.format;

@@ -78,6 +78,7 @@ pub(crate) fn resolve<'a>(
     };
     let listen = reader.value(&top, &keys::LISTEN);
     let workers = reader.value(&top, &keys::WORKERS);
+    let io_uring = reader.value(&top, &keys::IO_URING);
     let drain_timeout = reader.value(&top, &keys::DRAIN_TIMEOUT);
     let (nodes, node_elements) = reader.elements(raw, "node", keys::NODE_ADDRESS.name, read_node);
     let (users, user_elements) = reader.elements(raw, "user", keys::USER_NAME.name, read_user);
@@ -90,6 +91,7 @@ pub(crate) fn resolve<'a>(
         } else {
             workers as usize
         },
+        io_uring,
         drain_timeout,
         nodes,
         users,
@@ -135,7 +137,7 @@ pub(crate) fn resolve<'a>(
 }
 
 fn default_workers() -> usize {
-    std::thread::available_parallelism().map_or(1, |cores| cores.get().min(MOST_WORKERS))
+    std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).clamp(1, MOST_WORKERS))
 }
 
 fn read_node(reader: &mut Reader<'_>, at: &Scope<'_>, element: &Element) -> Option<Node> {

@@ -14,8 +14,11 @@ use crate::secret::Secret;
 pub struct Settings {
     /// Where clients are accepted; at least one address. Port 0 lets the kernel choose.
     pub listen: Vec<SocketAddr>,
-    /// Worker threads, at least 1: `0` or nothing in the file was resolved to min(cores, 4).
+    /// Worker threads, at least 1: `0` or nothing in the file was resolved to half the cores, at
+    /// most 4.
     pub workers: usize,
+    /// Whether io_uring is used where there is one.
+    pub io_uring: bool,
     /// How long a shutdown waits for transactions to finish; zero does not wait.
     pub drain_timeout: Duration,
     /// The PostgreSQL servers, at least one; which of them leads is found out, not configured.

@@ -328,6 +328,7 @@ fn start_workers(
             context,
             door: Arc::clone(door),
             duty,
+            io_uring: settings.io_uring,
             end: end.clone(),
         };
         threads.push(worker.start()?);
@@ -343,6 +344,7 @@ fn start_workers(
             context,
             door: Arc::clone(door),
             duty,
+            io_uring: settings.io_uring,
             end: end.clone(),
         };
         threads.push(worker.start()?);

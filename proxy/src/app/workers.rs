@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 use crate::clock;
 use crate::frontend::listener::{self, Arrival, Desk};
 use crate::frontend::startup::Door;
+use crate::net;
 use crate::session::Context;
 
 /// The parser of statements is recursive, within limits that are tested against half of this.
@@ -26,6 +27,8 @@ pub(super) struct Worker {
     pub(super) door: Arc<Door>,
     /// What it serves: its inbox, or, on the first worker, the listeners themselves.
     pub(super) duty: Duty,
+    /// Whether to send with io_uring where there is one.
+    pub(super) io_uring: bool,
     /// True when the thread shall end.
     pub(super) end: watch::Receiver<bool>,
 }
@@ -50,11 +53,17 @@ impl Worker {
     pub(super) fn start(self) -> io::Result<JoinHandle<()>> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
+            .on_thread_park(net::flush)
             .build()?;
         std::thread::Builder::new()
             .name(format!("worker-{}", self.context.worker))
             .stack_size(STACK)
-            .spawn(move || runtime.block_on(self.run()))
+            .spawn(move || {
+                if self.io_uring {
+                    use_io_uring();
+                }
+                runtime.block_on(self.run());
+            })
     }
 
     async fn run(self) {
@@ -62,6 +71,7 @@ impl Worker {
             context,
             door,
             duty,
+            io_uring: _,
             mut end,
         } = self;
         tokio::spawn(sweep(Arc::clone(&context)));
@@ -87,6 +97,13 @@ impl Worker {
         }
         // An error means that the app is gone, which is an end, too.
         let _gone = end.wait_for(|end| *end).await;
+    }
+}
+
+/// Takes effect for the calling thread.
+fn use_io_uring() {
+    if let Err(e) = net::install() {
+        tracing::info!(error = %e, "no io_uring here: each write is a system call of its own");
     }
 }
 

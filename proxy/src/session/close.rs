@@ -3,6 +3,8 @@
 use std::future::poll_fn;
 use std::time::Duration;
 
+use tokio::io::AsyncWriteExt;
+
 use super::{End, Rest, Session, failure};
 use crate::backend::cancel;
 use crate::backend::reset::{self, Leftover};
@@ -31,6 +33,7 @@ impl Session {
         let client = &mut self.client;
         let drained = async {
             poll_fn(|cx| client.poll_drain(cx, &mut buffers.client_out)).await?;
+            client.flush().await?;
             if told { client.linger().await } else { Ok(()) }
         };
         if !matches!(tokio::time::timeout(FAREWELL, drained).await, Ok(Ok(()))) {
@@ -51,6 +54,7 @@ impl Session {
         self.identity.registration.client().nothing_to_cancel();
         let unfinished = link.through > 0
             || matches!(self.rest, Rest::Server(_))
+            || !link.checkout.stream.is_flushed()
             || self.batch.is_open()
             || self.buffers.as_ref().is_some_and(|b| {
                 !b.replies.is_empty() || !b.server_out.is_empty() || !b.server_in.is_empty()

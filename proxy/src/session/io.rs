@@ -64,7 +64,13 @@ impl Session {
     }
 
     fn poll_writes(&mut self, cx: &mut Cx<'_>) -> Option<Event> {
-        let buffers = self.buffers.as_mut()?;
+        let Some(buffers) = &mut self.buffers else {
+            // What was taken last may have been more than the socket took.
+            return match self.client.poll_drain(cx, &mut BytesMut::new()) {
+                Poll::Ready(Err(_)) => Some(Event::ClientLost),
+                Poll::Ready(Ok(())) | Poll::Pending => None,
+            };
+        };
         let held_back = buffers.client_out.len() >= HIGH_WATER;
         if let Poll::Ready(Err(_)) = self.client.poll_drain(cx, &mut buffers.client_out) {
             return Some(Event::ClientLost);
@@ -74,13 +80,12 @@ impl Session {
         }
         let link = self.link.as_mut()?;
         let before = buffers.server_out.len();
-        if before == 0 {
-            return None;
-        }
         let result = link.checkout.stream.poll_drain(cx, &mut buffers.server_out);
         let written = before - buffers.server_out.len();
         link.at_rest &= written == 0;
-        link.node.metrics.bytes(Direction::Sent, written as u64);
+        if written > 0 {
+            link.node.metrics.bytes(Direction::Sent, written as u64);
+        }
         match result {
             Poll::Ready(Err(e)) => Some(Event::ServerLost(e)),
             // Something may have been held back for want of room.

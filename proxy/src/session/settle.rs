@@ -14,7 +14,9 @@ impl Session {
             return;
         };
         let owed = !buffers.replies.is_empty() || link.through > 0;
-        let unsent = !buffers.server_out.is_empty() || matches!(self.rest, Rest::Server(_));
+        let unsent = !buffers.server_out.is_empty()
+            || !link.checkout.stream.is_flushed()
+            || matches!(self.rest, Rest::Server(_));
         if owed || unsent || self.is_held() {
             return;
         }

@@ -1,0 +1,202 @@
+//! One TCP connection, as everything above sees it: a byte stream that can be polled and moved to
+//! another worker.
+//!
+//! This is the whole I/O interface of the session, the pool and the login code. It knows no
+//! protocol; TLS and other I/O back ends come in behind it.
+
+mod batch;
+mod ring;
+mod socket;
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+pub use self::batch::{flush, install};
+use self::socket::Socket;
+
+/// A connected byte stream.
+#[derive(Debug)]
+pub struct Stream {
+    socket: Arc<Socket>,
+}
+
+impl Stream {
+    /// Takes over an accepted or connected socket: no delay, and keep-alive so that a peer that
+    /// vanished without a word is noticed.
+    ///
+    /// # Errors
+    /// When the socket refuses an option, which means that it is gone already.
+    pub fn new(tcp: TcpStream) -> io::Result<Self> {
+        tcp.set_nodelay(true)?;
+        let keepalive = socket2::TcpKeepalive::new()
+            .with_time(Duration::from_secs(60))
+            .with_interval(Duration::from_secs(10))
+            .with_retries(5);
+        socket2::SockRef::from(&tcp).set_tcp_keepalive(&keepalive)?;
+        Ok(Self {
+            socket: Arc::new(Socket::new(tcp)),
+        })
+    }
+
+    /// Moves the socket to the reactor of the runtime that calls this.
+    ///
+    /// # Errors
+    /// When the socket can't be registered there, or something is on its way to it still.
+    pub fn rehome(self) -> io::Result<Self> {
+        let unsent = |_| io::Error::other("something was still to be sent");
+        let tcp = Arc::try_unwrap(self.socket).map_err(unsent)?.into_tcp();
+        let tcp = TcpStream::from_std(tcp.into_std()?)?;
+        Ok(Self {
+            socket: Arc::new(Socket::new(tcp)),
+        })
+    }
+
+    /// The peer's address.
+    ///
+    /// # Errors
+    /// When the socket is no longer connected.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.tcp().peer_addr()
+    }
+
+    /// Ends the connection so that the peer gets the last words: unread bytes of its would make the
+    /// close a reset, which overtakes them. Reads on for a moment, up to a limit.
+    ///
+    /// # Errors
+    /// When the peer is gone.
+    pub async fn linger(&mut self) -> io::Result<()> {
+        const MOST: usize = 1 << 20;
+        self.stop_writing()?;
+        let mut drained = 0;
+        let mut nowhere = [0; 4096];
+        let reading = async {
+            while drained < MOST {
+                match self.read(&mut nowhere).await {
+                    Ok(0) | Err(_) => return,
+                    Ok(n) => drained += n,
+                }
+            }
+        };
+        // A peer that says nothing and stays has had its time.
+        let _quiet = tokio::time::timeout(Duration::from_millis(300), reading).await;
+        Ok(())
+    }
+
+    /// Whether the peer has sent something, or has closed, that has not been read. No system call.
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.socket.tcp().poll_read_ready(cx)
+    }
+
+    /// Appends to `buf` what has come; `0` is the end of the stream. `buf` must have spare room.
+    ///
+    /// A read that does not fill the room is taken as having emptied the socket, so the next poll
+    /// costs no system call.
+    pub fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut BytesMut,
+    ) -> Poll<io::Result<usize>> {
+        let read = ready!(self.socket.poll_read(cx, buf));
+        batch::count_read();
+        Poll::Ready(read)
+    }
+
+    /// Takes what is in `buf`, as far as the socket does. Pending means that the socket takes no
+    /// more for now; this is to be called again, also with an empty `buf`, when the task is woken.
+    ///
+    /// On a worker thread small amounts are sent at the end of its turn, together with those of
+    /// other connections: see [`Stream::is_flushed`]. An error of that shows at the next call.
+    pub fn poll_drain(&mut self, cx: &mut Context<'_>, buf: &mut BytesMut) -> Poll<io::Result<()>> {
+        ready!(self.poll_order(cx, buf.is_empty()))?;
+        if buf.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        self.socket.outgoing().queued = true;
+        if batch::offer(&self.socket, buf, cx.waker()) {
+            return Poll::Ready(Ok(()));
+        }
+        self.socket.outgoing().queued = false;
+        self.socket.poll_write_all(cx, buf)
+    }
+
+    /// Whether the socket has taken all that was drained.
+    #[must_use]
+    pub fn is_flushed(&self) -> bool {
+        let outgoing = self.socket.outgoing();
+        !outgoing.queued && outgoing.is_settled()
+    }
+
+    /// Ready when what was taken before is no longer in the way of more.
+    fn poll_order(&self, cx: &mut Context<'_>, no_more: bool) -> Poll<io::Result<()>> {
+        let (queued, settled) = {
+            let outgoing = self.socket.outgoing();
+            (outgoing.queued, outgoing.is_settled())
+        };
+        if queued {
+            if no_more {
+                return Poll::Ready(Ok(()));
+            }
+            batch::flush();
+        } else if settled {
+            return Poll::Ready(Ok(()));
+        }
+        self.socket.poll_rest(cx)
+    }
+
+    fn stop_writing(&self) -> io::Result<()> {
+        if !self.is_flushed() {
+            batch::flush();
+        }
+        socket2::SockRef::from(self.socket.tcp()).shutdown(std::net::Shutdown::Write)
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            ready!(self.socket.tcp().poll_read_ready(cx))?;
+            match self.socket.tcp().try_read(buf.initialize_unfilled()) {
+                Ok(n) => {
+                    buf.advance(n);
+                    return Poll::Ready(Ok(()));
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                Err(e) => return Poll::Ready(Err(e)),
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_order(cx, buf.is_empty()))?;
+        self.socket.poll_write(cx, buf)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_order(cx, false)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.stop_writing())
+    }
+}
+
+#[cfg(test)]
+mod tests;
