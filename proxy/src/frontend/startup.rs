@@ -86,7 +86,7 @@ impl Door {
         }
     }
 
-    /// Serves one connection from its first byte to its last.
+    /// Serves one connection: its first packets here, and its session in a task of its own.
     pub async fn serve(
         self: Arc<Self>,
         context: Arc<Context>,
@@ -95,16 +95,13 @@ impl Door {
         admitted: Admitted,
     ) {
         let log = self.admission.load().log_connections;
-        // Boxed: a login's future is large, and a session's life is long.
-        let session = Box::pin(self.login(context, stream, address, admitted)).await;
+        let session = self.login(context, stream, address, admitted).await;
         let Some(session) = session else { return };
         if log {
             tracing::info!(client = %address, "client logged in");
         }
-        session.run().await;
-        if log {
-            tracing::debug!(client = %address, "client left");
-        }
+        // A task of its own: a login takes much room, and a session's life is long.
+        tokio::spawn(session.run());
     }
 
     async fn login(

@@ -231,8 +231,10 @@ impl Session {
 
     /// Serves the client until it leaves or must go.
     pub async fn run(mut self) {
-        let end = self.serve().await;
-        self.close(end).await;
+        let (end, address) = (self.serve().await, self.identity.address);
+        // Boxed, as a farewell takes much room and an idle session must stay small.
+        Box::pin(self.close(end)).await;
+        tracing::debug!(client = %address, "client left");
     }
 
     async fn serve(&mut self) -> End {
