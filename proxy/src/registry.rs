@@ -207,6 +207,14 @@ impl Client {
         matches!(&*self.lock_cancel(), CancelTarget::Cancelled)
     }
 
+    /// Wakes the session if it waits for a server connection. The lock orders this against
+    /// [`Client::waiting`]: a session that was not waiting yet sees what was changed before.
+    fn wake_if_waiting(&self) {
+        if matches!(&*self.lock_cancel(), CancelTarget::Waiting) {
+            self.waker.wake();
+        }
+    }
+
     fn lock_cancel(&self) -> std::sync::MutexGuard<'_, CancelTarget> {
         self.cancel.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -361,6 +369,13 @@ impl Registry {
     #[must_use]
     pub fn clients(&self) -> Vec<Arc<Client>> {
         self.lock().values().cloned().collect()
+    }
+
+    /// Has every session that waits for a server connection look again at what it waits for.
+    pub fn wake_waiting(&self) {
+        for client in self.clients() {
+            client.wake_if_waiting();
+        }
     }
 
     /// How many clients there are.

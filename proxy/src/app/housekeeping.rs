@@ -8,6 +8,7 @@ use pgconvoy_config::Limits;
 
 use super::tuning::Live;
 use crate::clock;
+use crate::cluster::Cluster;
 use crate::metrics::{Metrics, PoolMetrics};
 use crate::pool::pools::{Directory, PoolStatus, Tenant};
 use crate::registry::{Activity, Registry, Signal};
@@ -33,6 +34,17 @@ pub(super) async fn run(
         let limits = live.settings.load().limits.clone();
         enforce(&limits, &registry);
         gauges.refresh(&directory.status());
+    }
+}
+
+/// Has sessions that wait for a server connection look again whenever the cluster has changed. Runs
+/// until dropped.
+pub(super) async fn follow(cluster: Arc<Cluster>, registry: Arc<Registry>) {
+    let mut seen = cluster.view().generation;
+    loop {
+        cluster.changed(seen).await;
+        seen = cluster.view().generation;
+        registry.wake_waiting();
     }
 }
 

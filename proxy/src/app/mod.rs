@@ -120,6 +120,10 @@ impl App {
             Arc::clone(&directory),
             Arc::clone(&metrics),
         ));
+        tokio::spawn(housekeeping::follow(
+            Arc::clone(&cluster),
+            Arc::clone(&registry),
+        ));
         let contexts = contexts(&settings, &live, &cluster, &directory, &metrics);
         let door = Arc::new(Door::new(
             Arc::clone(&live.access),

@@ -78,7 +78,7 @@ async fn open(target: &Target, at: &str) -> Result<Connection, ConnectError> {
     let tcp = TcpStream::connect((target.host.as_str(), target.port))
         .await
         .map_err(unreachable)?;
-    let mut stream = Stream::new(tcp).map_err(unreachable)?;
+    let mut stream = Stream::connected(tcp).map_err(unreachable)?;
     let mut buf = BytesMut::with_capacity(2048);
     let who = LoginTarget {
         user: &target.user,

@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 
 use super::startup::Door;
-use crate::net::Stream;
+use crate::net::{self, Stream};
 use crate::session::{Admitted, Context};
 
 /// Connections that wait for the acceptor, and for a worker.
@@ -40,6 +40,8 @@ pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
+    // What it accepts inherits them.
+    net::set_options(socket2::SockRef::from(&socket))?;
     socket.bind(&address.into())?;
     socket.listen(i32::try_from(BACKLOG).unwrap_or(i32::MAX))?;
     Ok(socket.into())
@@ -82,7 +84,10 @@ fn seat(tcp: TcpStream, address: SocketAddr, desks: &[Desk], door: &Arc<Door>) {
     // Counted here, so that a burst is spread.
     let admitted = desk.context.admit();
     let sent = match &desk.inbox {
-        None => serve(&desk.context, door, tcp, address, admitted),
+        None => {
+            serve(&desk.context, door, tcp, address, admitted);
+            Ok(())
+        }
         Some(inbox) => tcp.into_std().and_then(|tcp| {
             inbox
                 .try_send((tcp, address, admitted))
@@ -97,10 +102,11 @@ fn seat(tcp: TcpStream, address: SocketAddr, desks: &[Desk], door: &Arc<Door>) {
 /// Serves what arrives, until the acceptor is gone.
 pub async fn work(context: Arc<Context>, door: Arc<Door>, mut inbox: mpsc::Receiver<Arrival>) {
     while let Some((tcp, address, admitted)) = inbox.recv().await {
-        let served =
-            TcpStream::from_std(tcp).and_then(|tcp| serve(&context, &door, tcp, address, admitted));
-        if let Err(e) = served {
-            tracing::debug!(client = %address, error = %e, "client lost before its first byte");
+        match TcpStream::from_std(tcp) {
+            Ok(tcp) => serve(&context, &door, tcp, address, admitted),
+            Err(e) => {
+                tracing::debug!(client = %address, error = %e, "client lost before its first byte");
+            }
         }
     }
 }
@@ -111,8 +117,7 @@ fn serve(
     tcp: TcpStream,
     address: SocketAddr,
     admitted: Admitted,
-) -> io::Result<()> {
-    let stream = Stream::new(tcp)?;
+) {
+    let stream = Stream::accepted(tcp);
     tokio::spawn(Arc::clone(door).serve(Arc::clone(context), stream, address, admitted));
-    Ok(())
 }

@@ -22,6 +22,19 @@ use tokio::net::TcpStream;
 pub use self::batch::{flush, install};
 use self::socket::Socket;
 
+/// No delay, and keep-alive so that a peer that vanished without a word is noticed.
+///
+/// # Errors
+/// When the socket refuses.
+pub fn set_options(socket: socket2::SockRef<'_>) -> io::Result<()> {
+    let keepalive = socket2::TcpKeepalive::new()
+        .with_time(Duration::from_secs(60))
+        .with_interval(Duration::from_secs(10))
+        .with_retries(5);
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(&keepalive)
+}
+
 /// A connected byte stream.
 #[derive(Debug)]
 pub struct Stream {
@@ -29,21 +42,22 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Takes over an accepted or connected socket: no delay, and keep-alive so that a peer that
-    /// vanished without a word is noticed.
+    /// Takes over a socket that was accepted by a listener with [`set_options`]: it has inherited
+    /// them.
+    #[must_use]
+    pub fn accepted(tcp: TcpStream) -> Self {
+        Self {
+            socket: Arc::new(Socket::new(tcp)),
+        }
+    }
+
+    /// Takes over a connected socket.
     ///
     /// # Errors
     /// When the socket refuses an option, which means that it is gone already.
-    pub fn new(tcp: TcpStream) -> io::Result<Self> {
-        tcp.set_nodelay(true)?;
-        let keepalive = socket2::TcpKeepalive::new()
-            .with_time(Duration::from_secs(60))
-            .with_interval(Duration::from_secs(10))
-            .with_retries(5);
-        socket2::SockRef::from(&tcp).set_tcp_keepalive(&keepalive)?;
-        Ok(Self {
-            socket: Arc::new(Socket::new(tcp)),
-        })
+    pub fn connected(tcp: TcpStream) -> io::Result<Self> {
+        set_options(socket2::SockRef::from(&tcp))?;
+        Ok(Self::accepted(tcp))
     }
 
     /// Moves the socket to the reactor of the runtime that calls this.
@@ -54,9 +68,7 @@ impl Stream {
         let unsent = |_| io::Error::other("something was still to be sent");
         let tcp = Arc::try_unwrap(self.socket).map_err(unsent)?.into_tcp();
         let tcp = TcpStream::from_std(tcp.into_std()?)?;
-        Ok(Self {
-            socket: Arc::new(Socket::new(tcp)),
-        })
+        Ok(Self::accepted(tcp))
     }
 
     /// The peer's address.
@@ -104,7 +116,8 @@ impl Stream {
         cx: &mut Context<'_>,
         buf: &mut BytesMut,
     ) -> Poll<io::Result<usize>> {
-        let read = ready!(self.socket.poll_read(cx, buf));
+        let room = buf.capacity() - buf.len();
+        let read = ready!(self.socket.poll_read(cx, room, |tcp| tcp.try_read_buf(buf)));
         batch::count_read();
         Poll::Ready(read)
     }
@@ -165,17 +178,13 @@ impl AsyncRead for Stream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        loop {
-            ready!(self.socket.tcp().poll_read_ready(cx))?;
-            match self.socket.tcp().try_read(buf.initialize_unfilled()) {
-                Ok(n) => {
-                    buf.advance(n);
-                    return Poll::Ready(Ok(()));
-                }
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-                Err(e) => return Poll::Ready(Err(e)),
-            }
-        }
+        let room = buf.initialize_unfilled();
+        let n = ready!(
+            self.socket
+                .poll_read(cx, room.len(), |tcp| tcp.try_read(room))
+        )?;
+        buf.advance(n);
+        Poll::Ready(Ok(()))
     }
 }
 

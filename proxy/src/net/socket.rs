@@ -110,18 +110,18 @@ impl Socket {
         }
     }
 
-    /// Appends to `buf`, which has `room`, what has come.
+    /// Reads what has come; `read` has this much room for it.
     pub(super) fn poll_read(
         &self,
         cx: &mut Context<'_>,
-        buf: &mut BytesMut,
+        room: usize,
+        mut read: impl FnMut(&TcpStream) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         loop {
             ready!(self.tcp.poll_read_ready(cx))?;
-            let room = buf.capacity() - buf.len();
             // The end of the stream stays ready for whoever asks again.
             let all = |n| n == 0 || n >= room;
-            match self.at_once(Interest::READABLE, all, || self.tcp.try_read_buf(buf)) {
+            match self.at_once(Interest::READABLE, all, || read(&self.tcp)) {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
                 other => return Poll::Ready(other),
             }

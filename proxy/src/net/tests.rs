@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio::io::AsyncWriteExt;
 
-use super::{Stream, flush, install};
+use super::{Stream, flush, install, set_options};
 
 /// A stream, and its other end, which blocks.
 async fn pair() -> (Stream, std::net::TcpStream) {
@@ -15,7 +15,7 @@ async fn pair() -> (Stream, std::net::TcpStream) {
     let address = listener.local_addr().unwrap();
     let far = std::net::TcpStream::connect(address).unwrap();
     let (near, _) = listener.accept().await.unwrap();
-    (Stream::new(near).unwrap(), far)
+    (Stream::connected(near).unwrap(), far)
 }
 
 /// Runs a test on a thread of its own as a worker would, once collecting its sends and once not.
@@ -135,4 +135,17 @@ fn what_waits_does_not_wait_for_a_long_turn() {
         }
         assert!(waiting.is_flushed());
     });
+}
+
+#[tokio::test]
+async fn accepted_sockets_inherit_the_listeners_options() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    set_options(socket2::SockRef::from(&listener)).unwrap();
+    let address = listener.local_addr().unwrap();
+    let _far = std::net::TcpStream::connect(address).unwrap();
+    let (near, _) = listener.accept().await.unwrap();
+    let near = socket2::SockRef::from(&near);
+    assert!(near.tcp_nodelay().unwrap());
+    assert!(near.keepalive().unwrap());
+    assert_eq!(near.tcp_keepalive_time().unwrap(), Duration::from_secs(60));
 }

@@ -226,8 +226,18 @@ impl Pool {
     }
 
     /// Makes a connection available to whoever is next.
-    fn put_back(&self, object: Object) {
-        // First idle, then look for waiters: one that joins the queue in between finds it there.
+    fn put_back(&self, mut object: Object) {
+        if self.shared.budget.waiting() > 0 {
+            if !object.is_quiet() {
+                drop(Object::take(object));
+                return;
+            }
+            match self.shared.budget.hand_over(self.worker, object) {
+                None => return,
+                Some(nobody_waited) => object = nobody_waited,
+            }
+        }
+        // First idle, then look again: one that joined the queue in between may have missed it.
         drop(object);
         while self.shared.budget.waiting() > 0 {
             let Some(object) = self.idle.take() else {

@@ -5,7 +5,7 @@
 //! first, a new connection or one that is given back, and no login runs inside deadpool's future.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use deadpool::managed::{self, Metrics, QueueMode, RecycleError, RecycleResult};
 use futures_util::FutureExt as _;
@@ -69,6 +69,13 @@ pub struct Adopter {
     arrivals: Mutex<Vec<Box<Pooled>>>,
 }
 
+impl Adopter {
+    #[allow(clippy::vec_box, reason = "as above")]
+    fn arrivals(&self) -> MutexGuard<'_, Vec<Box<Pooled>>> {
+        self.arrivals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// There is nothing to adopt: the caller opens a connection or waits.
 #[derive(Debug)]
 pub struct NothingIdle;
@@ -78,8 +85,7 @@ impl managed::Manager for Adopter {
     type Error = NothingIdle;
 
     async fn create(&self) -> Result<Box<Pooled>, NothingIdle> {
-        let mut arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
-        arrivals.pop().ok_or(NothingIdle)
+        self.arrivals().pop().ok_or(NothingIdle)
     }
 
     async fn recycle(&self, pooled: &mut Box<Pooled>, _: &Metrics) -> RecycleResult<NothingIdle> {
@@ -121,6 +127,10 @@ impl Idle {
     /// Takes the connection that was used last; `None` when there is no idle one.
     #[must_use]
     pub fn take(&self) -> Option<Object> {
+        if self.pool.status().available == 0 && self.arrivals().is_empty() {
+            // Cheaper than to be told so by `create`.
+            return None;
+        }
         // Neither `create` nor `recycle` waits for anything, so one poll decides; unconstrained,
         // or a task that has done much in this turn would be told to wait all the same.
         tokio::task::unconstrained(self.pool.get())
@@ -131,18 +141,22 @@ impl Idle {
     /// Takes a connection in and out again as one of this pool's.
     #[must_use]
     pub fn adopt(&self, pooled: Box<Pooled>) -> Option<Object> {
-        let manager = self.pool.manager();
-        manager
-            .arrivals
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(pooled);
+        // Another one may come out, if one is idle; this one then stays for the next.
+        self.arrivals().push(pooled);
         self.take()
+    }
+
+    #[allow(clippy::vec_box, reason = "as above")]
+    fn arrivals(&self) -> MutexGuard<'_, Vec<Box<Pooled>>> {
+        self.pool.manager().arrivals()
     }
 
     /// Takes one idle connection away for another worker.
     #[must_use]
     pub fn give_away(&self) -> Option<Box<Pooled>> {
+        if self.pool.status().available == 0 {
+            return None;
+        }
         let mut given = false;
         self.pool
             .retain(|_, _| std::mem::replace(&mut given, true))

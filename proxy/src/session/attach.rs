@@ -262,10 +262,10 @@ async fn find(
         };
         let id = pool.shared.node.id;
         let is_primary = view.primary == Some(id);
-        let found = tokio::select! {
-            found = pool.checkout(since) => found,
-            // Another node may lead by now, or this one may be down.
-            () = moved(context, &view, id) => continue,
+        let checkout = pool.checkout(since);
+        // Another node may lead by now, or this one may be down.
+        let Some(found) = unless(|| has_moved(context, &view, id), checkout).await else {
+            continue;
         };
         match found {
             Ok(checkout) => return Ok((checkout, id, is_primary)),
@@ -293,22 +293,31 @@ async fn wait_for_change(context: &Context, generation: u64) {
     }
 }
 
-/// Resolves when the node is not what it was: its role or its health have changed.
-async fn moved(context: &Context, then: &View, id: NodeId) {
+/// Whether the node is not what it was: its role or its health have changed.
+fn has_moved(context: &Context, then: &View, id: NodeId) -> bool {
+    let now = context.cluster.view();
     let state = |view: &View| {
         (
             view.primary == Some(id),
             view.node(id).map(|n| (n.health, n.role)),
         )
     };
-    let before = state(then);
-    let mut generation = then.generation;
-    loop {
-        context.cluster.changed(generation).await;
-        let view = context.cluster.view();
-        if state(&view) != before {
-            return;
+    now.generation != then.generation && state(&now) != state(then)
+}
+
+/// What comes of `future`, or `None` when `given_up` says so before. Who changes that wakes the task:
+/// [`crate::registry::Registry::wake_waiting`].
+async fn unless<T>(given_up: impl Fn() -> bool, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        if let Poll::Ready(output) = future.as_mut().poll(cx) {
+            return Poll::Ready(Some(output));
         }
-        generation = view.generation;
-    }
+        if given_up() {
+            Poll::Ready(None)
+        } else {
+            Poll::Pending
+        }
+    })
+    .await
 }
