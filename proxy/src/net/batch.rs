@@ -20,14 +20,15 @@ use super::socket::Socket;
 /// More than this goes out by itself: copying is what it costs then.
 const SMALL: usize = 16 * 1024;
 
-/// So many wait at most; the rest of a turn's sends follow in another call.
-const FULL: usize = 32;
+/// So many wait at most; the rest of a turn's sends follow in another call. More saves no more CPU, and
+/// keeps the other cores waiting for work.
+const FULL: usize = 8;
 
 /// Sends wait for so many reads at most, in case the turn is long.
 const READS: usize = 64;
 
 /// Buffers kept for the next to lend.
-const SPARE: usize = 2 * FULL;
+const SPARE: usize = 64;
 
 const _: () = assert!(FULL <= ring::MOST);
 
