@@ -25,7 +25,8 @@ pub struct Options {
     #[arg(long, value_delimiter = ',', value_parser = target)]
     pub targets: Vec<Kind>,
 
-    /// How often each workload is run through each column [default: 3; 1 with --quick].
+    /// How often each workload is run through each column [default: 3, selects with 32 clients 5; 1
+    /// with --quick].
     #[arg(long)]
     pub rounds: Option<usize>,
 

@@ -129,15 +129,21 @@ impl Stream {
     /// other connections: see [`Stream::is_flushed`]. An error of that shows at the next call.
     pub fn poll_drain(&mut self, cx: &mut Context<'_>, buf: &mut BytesMut) -> Poll<io::Result<()>> {
         ready!(self.poll_order(cx, buf.is_empty()))?;
-        if buf.is_empty() {
+        if buf.is_empty() || self.offer(cx, buf) {
             return Poll::Ready(Ok(()));
         }
-        self.socket.outgoing().queued = true;
-        if batch::offer(&self.socket, buf, cx.waker()) {
-            return Poll::Ready(Ok(()));
-        }
-        self.socket.outgoing().queued = false;
         self.socket.poll_write_all(cx, buf)
+    }
+
+    /// Gives what is in `buf` to the thread's batch; `false` when it is to be written at once.
+    fn offer(&self, cx: &Context<'_>, buf: &mut BytesMut) -> bool {
+        // Before, as a full batch is sent at once.
+        self.socket.outgoing().queued = true;
+        let taken = batch::offer(&self.socket, buf, cx.waker());
+        if !taken {
+            self.socket.outgoing().queued = false;
+        }
+        taken
     }
 
     /// Whether the socket has taken all that was drained.
@@ -195,6 +201,9 @@ impl AsyncWrite for Stream {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_order(cx, buf.is_empty()))?;
+        if !buf.is_empty() && self.offer(cx, &mut BytesMut::from(buf)) {
+            return Poll::Ready(Ok(buf.len()));
+        }
         self.socket.poll_write(cx, buf)
     }
 
