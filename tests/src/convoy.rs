@@ -275,6 +275,16 @@ impl Convoy {
             .expect("the figure");
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
+
+    /// Whether it has something of that kind open (`/proc/PID/fd`).
+    pub fn has_open(&self, kind: &str) -> bool {
+        let path = PathBuf::from(format!("/proc/{}/fd", self.pid.as_raw_nonzero()));
+        let open = std::fs::read_dir(path).expect("pgconvoy runs");
+        let targets = open.flatten().map(|entry| std::fs::read_link(entry.path()));
+        targets
+            .flatten()
+            .any(|to| to.to_string_lossy().contains(kind))
+    }
 }
 
 impl Drop for Convoy {

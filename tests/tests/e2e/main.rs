@@ -14,6 +14,7 @@ mod failover;
 mod garbage;
 mod harness;
 mod held_connections;
+mod io_uring;
 mod logins;
 mod logs;
 mod memory;
