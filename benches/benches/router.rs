@@ -1,4 +1,4 @@
-//! The router: a known shape (lexer, fingerprint and look-up), a new one (the parser, too), and a write.
+//! The router: a known shape (lexer and fingerprint, look-up, both), a new one (the parser, too), and a write.
 
 use divan::{AllocProfiler, Bencher, black_box};
 use pgconvoy::router::{Quoting, Router};
@@ -36,6 +36,35 @@ fn known_shape_pgbench(bencher: Bencher<'_, '_>) {
 #[divan::bench]
 fn known_shape_orm_200_bytes(bencher: Bencher<'_, '_>) {
     repeat(bencher, statements::orm);
+}
+
+#[divan::bench]
+fn lexer_and_fingerprint_pgbench(bencher: Bencher<'_, '_>) {
+    let (router, text) = (router(), statements::pgbench(7));
+    bencher.bench_local(|| router.shape(black_box(text.as_bytes())));
+}
+
+#[divan::bench]
+fn lexer_and_fingerprint_orm_200_bytes(bencher: Bencher<'_, '_>) {
+    let (router, text) = (router(), statements::orm(7));
+    bencher.bench_local(|| router.shape(black_box(text.as_bytes())));
+}
+
+#[divan::bench]
+fn look_up(bencher: Bencher<'_, '_>) {
+    let mut router = router();
+    let shapes: Vec<u128> = (0..256)
+        .map(|n| {
+            let text = statements::new_shape(n);
+            router.decide(text.as_bytes(), Quoting::Standard);
+            router.shape(text.as_bytes())
+        })
+        .collect();
+    let mut next = 0;
+    bencher.bench_local(|| {
+        next = (next + 1) % shapes.len();
+        router.recall(black_box(shapes[next]))
+    });
 }
 
 #[divan::bench]

@@ -76,6 +76,20 @@ impl Router {
         }
     }
 
+    /// What a statement is remembered by: the same for statements that differ in literals and
+    /// comments only. Another router gives other numbers.
+    #[must_use]
+    pub fn shape(&self, sql: &[u8]) -> u128 {
+        let (at, hint) = hint::leading(sql);
+        fingerprint::fingerprint(&self.seed, sql, at, hint)
+    }
+
+    /// The decision on a shape, if it is remembered.
+    #[must_use]
+    pub fn recall(&mut self, shape: u128) -> Option<Decision> {
+        self.cache.get(shape)
+    }
+
     /// How well the shapes are remembered.
     #[must_use]
     pub fn cache_stats(&self) -> CacheStats {
@@ -100,7 +114,7 @@ impl Router {
             };
         }
         let key = fingerprint::fingerprint(&self.seed, sql, at, hint);
-        if let Some(decision) = self.cache.get(key) {
+        if let Some(decision) = self.recall(key) {
             return decision;
         }
         let decision = classify::classify(&self.builtins, sql, at, hint);

@@ -40,3 +40,14 @@ fn all_go_to(target: Target, statements: &[&str]) {
         .collect();
     assert!(wrong.is_empty(), "not to {target:?}:\n{}", wrong.join("\n"));
 }
+
+#[test]
+fn a_shape_is_shared_by_literals_and_comments_and_recalled_once_decided() {
+    let mut router = Router::new([1, 2], 16);
+    let shape = router.shape(b"select a from t where b = 1");
+    assert_eq!(shape, router.shape(b"SELECT a /* x */ FROM t WHERE b = 27"));
+    assert_ne!(shape, router.shape(b"select a from t where c = 1"));
+    assert_eq!(router.recall(shape), None);
+    let decision = router.decide(b"select a from t where b = 3", Quoting::Standard);
+    assert_eq!(router.recall(shape), Some(decision));
+}
