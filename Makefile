@@ -7,12 +7,13 @@ TEST_THREADS ?= 4
 ONLY ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit e2e e2e-build setup lint file-length deny bench
+.PHONY: help demo test unit e2e e2e-build setup lint file-length deny bench regress
 
 help:
 	@echo "make demo    a primary, two replicas and pgconvoy on 127.0.0.1:5430, until Ctrl-C"
 	@echo "make test    everything that is tested (installs PostgreSQL and the drivers if missing)"
 	@echo "make lint    formatting, clippy, dependencies, file lengths"
+	@echo "make regress PostgreSQL's own regression suite, direct and through pgconvoy, and the difference"
 	@echo "make bench   the same load direct, through pgbouncer and through pgconvoy"
 
 demo:
@@ -49,3 +50,8 @@ deny:
 # Under 15 minutes after the build; make bench QUICK=1 under 3. More: scripts/bench.sh --help.
 bench:
 	@scripts/bench.sh $(if $(QUICK),--quick)
+
+# One minute after the build; make regress ONLY="date guc" runs some of it.
+regress:
+	$(CARGO) build --release -p pgconvoy
+	@scripts/regress.sh $(ONLY)
