@@ -81,6 +81,30 @@ impl ParameterSet {
         }
         (!sql.is_empty()).then_some(sql)
     }
+
+    /// The SQL that gives back those of the parameters that a RESET has taken away, and leaves alone
+    /// what was set since; `None` for an empty set.
+    #[must_use]
+    pub fn restoration(&self) -> Option<String> {
+        let mut values = String::new();
+        for (name, value) in self.iter() {
+            values.push_str(if values.is_empty() { "(" } else { ",(" });
+            quote_literal(&mut values, name);
+            values.push(',');
+            quote_literal(&mut values, value);
+            values.push(')');
+        }
+        // What was set has the source `session` (PostgreSQL docs, 54.24); parameters with a dot in
+        // their names are not listed until a library defines them.
+        (!values.is_empty()).then(|| {
+            format!(
+                "SELECT pg_catalog.set_config(v.name,v.value,false) FROM (VALUES {values}) v(name,value) \
+                 LEFT JOIN pg_catalog.pg_settings s ON pg_catalog.lower(s.name)=v.name \
+                 WHERE s.source<>'session' OR s.name IS NULL \
+                 AND coalesce(pg_catalog.current_setting(v.name,true),'')=''"
+            )
+        })
+    }
 }
 
 fn valid_name(name: &str) -> bool {

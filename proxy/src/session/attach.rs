@@ -15,6 +15,7 @@ use crate::clock;
 use crate::cluster::{Node, NodeId, View, pick_read};
 use crate::error::Report;
 use crate::pool::checkout::Checkout;
+use crate::protocol::frame::TransactionStatus;
 use crate::protocol::to_server;
 use crate::registry::{Activity, Signal};
 use crate::router::Target;
@@ -33,6 +34,19 @@ pub(super) struct Link {
     pub(super) through: usize,
     /// Nothing of a read's answer has been shown: it may be run again elsewhere.
     pub(super) replayable: bool,
+    /// Whether the client's startup parameters are to be given back to it.
+    pub(super) restore: Restore,
+}
+
+/// What a RESET or DISCARD ALL makes necessary on a connection that is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Restore {
+    /// Nothing.
+    None,
+    /// Parameters are at the server's defaults that the client had set at its startup.
+    Due,
+    /// The server was told; what it reports is news to the client, too.
+    Running,
 }
 
 impl Link {
@@ -205,7 +219,31 @@ impl Session {
             at_rest: true,
             through: 0,
             replayable: demand.target == Target::Replica,
+            restore: Restore::None,
         });
+    }
+
+    /// Gives a kept connection back the startup parameters that a RESET has taken away, ahead of the
+    /// next request. Not within a transaction, where it could come before SET TRANSACTION.
+    pub(super) fn restore_parameters(&mut self) {
+        let quiet = self.transaction.status == TransactionStatus::Idle && !self.batch.is_open();
+        let owed = self.buffers.as_ref().is_some_and(|b| !b.replies.is_empty());
+        let Some(link) = self.link.as_mut().filter(|l| l.restore == Restore::Due) else {
+            return;
+        };
+        if !quiet || owed {
+            return;
+        }
+        let wanted = &self.identity.parameters;
+        link.restore = Restore::None;
+        let Some(sql) = wanted.restoration() else {
+            return;
+        };
+        link.restore = Restore::Running;
+        link.checkout.parameters = Arc::clone(wanted);
+        let buffers = self.buffers();
+        to_server::query(&mut buffers.server_out, sql.as_bytes());
+        buffers.replies.push(Reply::Setup);
     }
 }
 

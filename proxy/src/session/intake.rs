@@ -112,11 +112,11 @@ impl Session {
             if let Some(end) = self.misplaced()? {
                 return end;
             }
-            return if self.enough(kind, header) {
-                self.apply(kind, header)
-            } else {
-                Ok(Step::Wait)
-            };
+            if !self.enough(kind, header) {
+                return Ok(Step::Wait);
+            }
+            self.restore_parameters();
+            return self.apply(kind, header);
         }
         if self.plan.ready == 0 && !self.look_ahead()? {
             return Ok(Step::Wait);

@@ -5,6 +5,7 @@
 
 use bytes::Buf;
 
+use super::attach::Restore;
 use super::context::Buffers;
 use super::replies::{Reply, Verdict};
 use super::{Batch, End, Phase, Session, failure};
@@ -64,6 +65,7 @@ impl Session {
                     self.drop_message(header);
                     if let Some(link) = &mut self.link {
                         link.at_rest = true;
+                        link.restore = Restore::None;
                     }
                 }
                 After::Ready { status, hidden } => {
@@ -162,7 +164,7 @@ impl Session {
                 link.checkout.note_parameter(name, value);
                 // What a node is (`in_hot_standby`) is no matter of the client, who talks to all.
                 let hidden = name == b"in_hot_standby"
-                    || !buffers.replies.rows_are_relayed()
+                    || link.restore != Restore::Running
                         && matches!(buffers.replies.front(), Some(Reply::Setup));
                 return if hidden {
                     After::Hidden
@@ -179,7 +181,11 @@ impl Session {
                     return After::Lost(failure::server_said(&view, &link.node.label));
                 }
             }
-            Backend::CommandComplete => note_tag(body, &mut link.checkout),
+            Backend::CommandComplete => {
+                if note_tag(body, &mut link.checkout) && link.restore == Restore::None {
+                    link.restore = Restore::Due;
+                }
+            }
             Backend::CopyInResponse => {
                 if buffers.replies.copy_in_began() {
                     self.batch = Batch::Bound;
@@ -408,15 +414,21 @@ fn verdict(buffers: &mut Buffers, kind: Backend, header: Header) -> After {
     }
 }
 
-/// DISCARD ALL and DEALLOCATE ALL take our prepared statements with them.
-fn note_tag(body: &[u8], connection: &mut crate::backend::connection::Connection) {
+/// DISCARD ALL and DEALLOCATE ALL take our prepared statements with them. True when parameters were
+/// reset to the server's defaults.
+fn note_tag(body: &[u8], connection: &mut crate::backend::connection::Connection) -> bool {
     match body {
         b"DISCARD ALL\0" => {
             connection.prepared.clear();
             connection.parameters = std::sync::Arc::default();
+            true
         }
-        b"DEALLOCATE ALL\0" => connection.prepared.clear(),
-        _other_tag => {}
+        b"DEALLOCATE ALL\0" => {
+            connection.prepared.clear();
+            false
+        }
+        b"RESET\0" => true,
+        _other_tag => false,
     }
 }
 

@@ -195,3 +195,60 @@ fn defaults_of_the_role_and_the_database_hold() {
         ["database default", "database default"]
     );
 }
+
+/// What RESET and its like must leave in a session that keeps its server connection: as direct, the values of the
+/// client's startup; and what the session has set otherwise stays.
+fn resets_go_back_to_the_startup(mut client: Wire) {
+    client.run("set work_mem = '5MB'; set lock_timeout = '3s'");
+    client.run("set datestyle = 'Postgres'");
+    client.run("reset datestyle");
+    assert_eq!(client.one("show datestyle"), "German, DMY");
+    assert_eq!(client.parameters["DateStyle"], "German, DMY");
+    assert_eq!(client.one("show lock_timeout"), "3s");
+    client.run("set app.tenant = 'red'");
+    client.run("reset work_mem");
+    assert_eq!(client.one("show work_mem"), "7MB");
+    assert_eq!(client.one("show app.tenant"), "red");
+    // In a transaction the server's default is seen until its end.
+    client.run("begin");
+    client.run("reset app.tenant");
+    client.run("commit");
+    assert_eq!(client.one("show app.tenant"), "blue");
+    for all in ["reset all", "discard all"] {
+        client.run("set work_mem = '5MB'; set lock_timeout = '3s'");
+        client.run(all);
+        assert_eq!(client.one("show work_mem"), "7MB", "{all}");
+        assert_eq!(client.one("show datestyle"), "German, DMY", "{all}");
+        assert_eq!(client.one("show app.tenant"), "blue", "{all}");
+        assert_eq!(client.one("show lock_timeout"), "0", "{all}");
+        assert_eq!(client.parameters["DateStyle"], "German, DMY", "{all}");
+    }
+    // A reset that did not happen gives nothing back.
+    client.run("set datestyle = 'SQL'");
+    client.fails("reset no_such_parameter");
+    client.run("begin");
+    client.fails("select 1/0");
+    client.fails("reset datestyle");
+    client.run("rollback");
+    assert_eq!(client.one("show datestyle"), "SQL, DMY");
+}
+
+const STARTUP: [(&str, &str); 3] = [
+    ("datestyle", "German"),
+    ("work_mem", "7MB"),
+    ("app.tenant", "blue"),
+];
+
+#[test]
+fn reset_in_a_pinned_session_goes_back_to_the_startup() {
+    let stage = single("reset_pinned");
+    resets_go_back_to_the_startup(stage.client_with(&STARTUP));
+}
+
+#[test]
+fn reset_in_session_mode_goes_back_to_the_startup() {
+    let stage = Stage::with("reset_session", |setup| {
+        setup.with("[pool]\nmode = \"session\"")
+    });
+    resets_go_back_to_the_startup(stage.client_with(&STARTUP));
+}
