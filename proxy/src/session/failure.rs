@@ -57,10 +57,14 @@ impl Session {
 
     /// The parameters that the client wants were refused.
     pub(super) fn setup_failed(&mut self, report: Report) -> Result<(), End> {
-        if self.link.take().is_some() {
-            self.identity.registration.client().nothing_to_cancel();
-            self.give_up_requests(report);
+        if self.link.take().is_none() {
+            return Ok(());
         }
+        self.identity.registration.client().nothing_to_cancel();
+        if self.pinned.is_some() || self.identity.mode == super::PoolMode::Session {
+            return Err(End::Told(state_lost(&report)));
+        }
+        self.give_up_requests(report);
         Ok(())
     }
 

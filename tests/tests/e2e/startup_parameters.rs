@@ -252,3 +252,28 @@ fn reset_in_session_mode_goes_back_to_the_startup() {
     });
     resets_go_back_to_the_startup(stage.client_with(&STARTUP));
 }
+
+#[test]
+fn kept_session_whose_startup_parameters_cannot_be_given_back_ends_with_a_word() {
+    let stage = single("reset_refused");
+    let parameters = [
+        ("user", "postgres"),
+        ("database", stage.database.as_str()),
+        ("log_min_duration_statement", "1h"),
+    ];
+    let mut client = Wire::login(stage.convoy.port, &parameters, None).unwrap();
+    assert_eq!(client.one("show log_min_duration_statement"), "1h");
+    client.run("set role app");
+    // RESET ALL asks for no right, but setting a superuser's parameter does.
+    client.run("reset all");
+    let error = client.fails("select 1");
+    assert_eq!(error.code, "57P01");
+    assert!(
+        error.fields[&'D'].contains("permission denied"),
+        "{error:?}"
+    );
+    // Another session gets a server connection without a trace of it.
+    let mut other = stage.client();
+    assert_eq!(other.one("select current_user"), "app");
+    assert_eq!(other.one("show log_min_duration_statement"), "-1");
+}
