@@ -94,7 +94,7 @@ impl ParameterSet {
             quote_literal(&mut values, value);
             values.push(')');
         }
-        // What was set has the source `session` (PostgreSQL docs, 54.24); parameters with a dot in
+        // What was set has the source `session` (PostgreSQL docs, pg_settings); parameters with a dot in
         // their names are not listed until a library defines them.
         (!values.is_empty()).then(|| {
             format!(

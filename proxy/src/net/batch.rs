@@ -77,17 +77,21 @@ pub fn flush() {
     });
 }
 
-/// Takes what is in `buf` to be sent in this turn, and leaves an empty buffer. `false` when it must
-/// be written at once instead; what waits has been sent then, so that it doesn't wait for a large
-/// write.
-pub(super) fn offer(socket: &Arc<Socket>, buf: &mut BytesMut, waker: &Waker) -> bool {
-    let small = buf.len() <= SMALL;
+/// Takes `length` bytes to be sent in this turn: those that `fill` makes of an empty buffer. `false`,
+/// and `fill` not called, when they must be written at once instead; what waits has been sent then,
+/// so that it doesn't wait for a large write.
+pub(super) fn offer(
+    socket: &Arc<Socket>,
+    length: usize,
+    waker: &Waker,
+    fill: impl FnOnce(BytesMut) -> BytesMut,
+) -> bool {
     let (taken, full) = BATCH.with_borrow_mut(|place| match place {
-        Some(batch) if small => {
+        Some(batch) if length <= SMALL => {
             let empty = batch.spare.pop().unwrap_or_default();
             batch.queued.push(Queued {
                 socket: Arc::clone(socket),
-                bytes: std::mem::replace(buf, empty),
+                bytes: fill(empty),
                 waker: waker.clone(),
             });
             (true, batch.queued.len() >= FULL)

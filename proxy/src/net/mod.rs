@@ -129,17 +129,23 @@ impl Stream {
     /// other connections: see [`Stream::is_flushed`]. An error of that shows at the next call.
     pub fn poll_drain(&mut self, cx: &mut Context<'_>, buf: &mut BytesMut) -> Poll<io::Result<()>> {
         ready!(self.poll_order(cx, buf.is_empty()))?;
-        if buf.is_empty() || self.offer(cx, buf) {
+        let length = buf.len();
+        if length == 0 || self.offer(cx, length, |empty| std::mem::replace(buf, empty)) {
             return Poll::Ready(Ok(()));
         }
         self.socket.poll_write_all(cx, buf)
     }
 
-    /// Gives what is in `buf` to the thread's batch; `false` when it is to be written at once.
-    fn offer(&self, cx: &Context<'_>, buf: &mut BytesMut) -> bool {
+    /// Gives bytes to the thread's batch; `false` when they are to be written at once.
+    fn offer(
+        &self,
+        cx: &Context<'_>,
+        length: usize,
+        fill: impl FnOnce(BytesMut) -> BytesMut,
+    ) -> bool {
         // Before, as a full batch is sent at once.
         self.socket.outgoing().queued = true;
-        let taken = batch::offer(&self.socket, buf, cx.waker());
+        let taken = batch::offer(&self.socket, length, cx.waker(), fill);
         if !taken {
             self.socket.outgoing().queued = false;
         }
@@ -201,7 +207,11 @@ impl AsyncWrite for Stream {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_order(cx, buf.is_empty()))?;
-        if !buf.is_empty() && self.offer(cx, &mut BytesMut::from(buf)) {
+        let copy = |mut empty: BytesMut| {
+            empty.extend_from_slice(buf);
+            empty
+        };
+        if !buf.is_empty() && self.offer(cx, buf.len(), copy) {
             return Poll::Ready(Ok(buf.len()));
         }
         self.socket.poll_write(cx, buf)

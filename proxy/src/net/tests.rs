@@ -37,6 +37,11 @@ fn both_ways<F: Future<Output = ()> + 'static>(test: fn(collecting: bool) -> F) 
     }
 }
 
+/// Any timer does: the thread goes to sleep, and that ends the turn.
+async fn end_the_turn() {
+    tokio::time::sleep(Duration::from_millis(1)).await;
+}
+
 async fn drain(stream: &mut Stream, bytes: &[u8]) -> std::io::Result<()> {
     let mut buf = BytesMut::from(bytes);
     poll_fn(|cx| stream.poll_drain(cx, &mut buf)).await
@@ -53,7 +58,7 @@ fn small_amounts_leave_at_the_end_of_the_turn() {
         if collecting {
             assert!(far.read(&mut got).is_err(), "sent within the turn");
         }
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        end_the_turn().await;
         assert!(stream.is_flushed());
         assert_eq!(far.read(&mut got).unwrap(), 3);
     });
@@ -92,8 +97,7 @@ fn what_was_taken_is_sent_although_the_stream_is_dropped() {
         let (mut stream, mut far) = pair().await;
         drain(&mut stream, b"last words").await.unwrap();
         drop(stream);
-        tokio::task::yield_now().await;
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        end_the_turn().await;
         let mut all = Vec::new();
         far.read_to_end(&mut all).unwrap();
         assert_eq!(all, b"last words");
@@ -110,7 +114,7 @@ fn an_error_of_a_batch_shows_at_the_next_call() {
                 if drain(&mut stream, b"x").await.is_err() {
                     return;
                 }
-                tokio::time::sleep(Duration::from_millis(1)).await;
+                end_the_turn().await;
             }
         };
         tokio::time::timeout(Duration::from_secs(10), lost)

@@ -127,7 +127,7 @@ impl Idle {
     /// Takes the connection that was used last; `None` when there is no idle one.
     #[must_use]
     pub fn take(&self) -> Option<Object> {
-        if self.pool.status().available == 0 && self.arrivals().is_empty() {
+        if self.pool.status().available == 0 && self.pool.manager().arrivals().is_empty() {
             // Cheaper than to be told so by `create`.
             return None;
         }
@@ -142,13 +142,8 @@ impl Idle {
     #[must_use]
     pub fn adopt(&self, pooled: Box<Pooled>) -> Option<Object> {
         // Another one may come out, if one is idle; this one then stays for the next.
-        self.arrivals().push(pooled);
+        self.pool.manager().arrivals().push(pooled);
         self.take()
-    }
-
-    #[allow(clippy::vec_box, reason = "as above")]
-    fn arrivals(&self) -> MutexGuard<'_, Vec<Box<Pooled>>> {
-        self.pool.manager().arrivals()
     }
 
     /// Takes one idle connection away for another worker.

@@ -205,6 +205,37 @@ fn new_work_waits_for_the_new_primary_instead_of_failing() {
     );
 }
 
+/// The old primary is up and keeps its one connection busy: nothing but the change itself can serve who waits there.
+#[test]
+fn who_waits_in_the_old_primarys_queue_goes_on_at_the_new_one() {
+    let cluster = Cluster::start(1);
+    cluster.nodes[0]
+        .superuser("postgres")
+        .run("create table t (a int)");
+    cluster.wait_replayed(&cluster.nodes[0]);
+    let convoy = Convoy::before(&cluster.ports())
+        .with("[pool]\nsize = 1")
+        .start();
+    let mut holder = convoy.connect("postgres", "postgres").unwrap();
+    let mut waiting = convoy.connect("postgres", "postgres").unwrap();
+    holder.run("begin; select 1");
+    waiting.patience(wait::SOON);
+    std::thread::scope(|scope| {
+        let late = scope.spawn(move || waiting.run("insert into t values (1)"));
+        wait::until("the client waits in the queue", wait::SOON, || {
+            let page = convoy.page("/metrics").body;
+            pgconvoy_tests::http::sum(&page, "pgconvoy_pool_waiting") >= 1.0
+        });
+        cluster.nodes[1].promote();
+        late.join().unwrap();
+    });
+    let mut new = cluster.nodes[1].superuser("postgres");
+    assert_eq!(new.one("select count(*) from t"), "1");
+    assert!(cluster.nodes[0].is_running());
+    // Asked for to the end: the server connection is held until here.
+    assert_eq!(holder.status, b'T');
+}
+
 #[test]
 fn waiting_for_a_primary_is_bounded() {
     let cluster = Cluster::start(1);
