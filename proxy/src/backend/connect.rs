@@ -8,6 +8,7 @@ use tokio::net::TcpStream;
 
 use super::connection::Connection;
 use super::login::{self, LoginError, LoginTarget};
+use super::reported::Reported;
 use crate::auth::secret::Credential;
 use crate::error::Report;
 use crate::net::Stream;
@@ -95,7 +96,11 @@ async fn open(target: &Target, at: &str) -> Result<Connection, ConnectError> {
         secret: greeting.key.to_vec(),
         cancels: 0.into(),
     };
-    Ok(Connection::new(stream, key, greeting.parameters))
+    Ok(Connection::new(
+        stream,
+        key,
+        Reported::new(greeting.parameters),
+    ))
 }
 
 fn refused(error: &LoginError, at: &str) -> ConnectError {

@@ -7,11 +7,17 @@ use bytes::{Buf, BytesMut};
 
 use super::parameters::ParameterSet;
 use super::prepared::Prepared;
+use super::reported::Reported;
 use crate::clock;
 use crate::net::Stream;
 use crate::protocol::frame::{self, Backend};
 use crate::protocol::messages;
 use crate::registry::BackendKey;
+
+/// What code that was not looked at may have left, but for parameters: DISCARD ALL without our
+/// prepared statements, which stay, and as part of more.
+const SWEEP: &str = "CLOSE ALL;UNLISTEN *;SELECT pg_catalog.pg_advisory_unlock_all();\
+                     DISCARD TEMP;DISCARD SEQUENCES;";
 
 /// A server connection between or during statements.
 #[derive(Debug)]
@@ -26,8 +32,11 @@ pub struct Connection {
     pub parameters: Arc<ParameterSet>,
     /// They may have been reset since: all of them are to be set again.
     pub parameters_unsure: bool,
-    /// What the server last reported of its parameters (ParameterStatus).
-    pub reported: Vec<(String, String)>,
+    /// The session whose statements ran code here that was not looked at: what it left behind is
+    /// unknown. 0 is none.
+    pub unseen_by: u64,
+    /// What the server last reported of its parameters.
+    pub reported: Arc<Reported>,
     /// When it was opened ([`clock::now`]).
     pub born: u64,
     /// When it was last given back.
@@ -37,7 +46,7 @@ pub struct Connection {
 impl Connection {
     /// A connection that has just logged in with no parameters of its own.
     #[must_use]
-    pub fn new(stream: Stream, key: BackendKey, reported: Vec<(String, String)>) -> Self {
+    pub fn new(stream: Stream, key: BackendKey, reported: Reported) -> Self {
         let now = clock::now();
         Self {
             stream,
@@ -45,7 +54,8 @@ impl Connection {
             prepared: Prepared::default(),
             parameters: Arc::default(),
             parameters_unsure: false,
-            reported,
+            unseen_by: 0,
+            reported: Arc::new(reported),
             born: now,
             idle_since: now,
         }
@@ -60,26 +70,31 @@ impl Connection {
         Ok(self)
     }
 
-    /// The SQL that gives the connection these parameters; `None` when it has them.
+    /// The SQL that makes the connection the session's own, with these parameters; `None` when it
+    /// is. `session` is the number of the session, never 0.
     #[must_use]
-    pub fn carry(&self, wanted: &ParameterSet) -> Option<String> {
+    pub fn carry(&self, wanted: &ParameterSet, session: u64) -> Option<String> {
+        if self.unseen_by != 0 && self.unseen_by != session {
+            return Some(format!("{SWEEP}{}", wanted.from_scratch()));
+        }
         if self.parameters_unsure {
-            let set = wanted.difference(&ParameterSet::default());
-            return Some(format!("RESET ALL;{}", set.unwrap_or_default()));
+            return Some(wanted.from_scratch());
         }
         wanted.difference(&self.parameters)
     }
 
+    /// What [`Connection::carry`] asked for has been sent.
+    pub fn carries(&mut self, parameters: &Arc<ParameterSet>, session: u64) {
+        self.parameters = Arc::clone(parameters);
+        self.parameters_unsure = false;
+        if self.unseen_by != session {
+            self.unseen_by = 0;
+        }
+    }
+
     /// Notes a ParameterStatus.
     pub fn note_parameter(&mut self, name: &[u8], value: &[u8]) {
-        let (name, value) = (
-            String::from_utf8_lossy(name),
-            String::from_utf8_lossy(value),
-        );
-        match self.reported.iter_mut().find(|(n, _)| *n == name) {
-            Some((_, v)) => *v = value.into_owned(),
-            None => self.reported.push((name.into_owned(), value.into_owned())),
-        }
+        Arc::make_mut(&mut self.reported).note(name, value);
     }
 
     /// Whether the connection can be lent: nothing has come since it was given back but notices

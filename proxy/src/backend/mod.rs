@@ -8,4 +8,5 @@ pub mod connection;
 pub mod login;
 pub mod parameters;
 pub mod prepared;
+pub mod reported;
 pub mod reset;

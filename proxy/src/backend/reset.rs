@@ -37,6 +37,7 @@ pub async fn reset(connection: &mut Connection, leftover: Leftover) -> bool {
         connection.prepared.clear();
         connection.parameters = std::sync::Arc::default();
         connection.parameters_unsure = false;
+        connection.unseen_by = 0;
     }
     match execute(connection, sql).await {
         Ok(status) => status == TransactionStatus::Idle,

@@ -189,7 +189,7 @@ impl Door {
             pools,
             mode: lodging.mode,
             parameters: Arc::clone(&welcome.parameters),
-            quoting: welcome.quoting,
+            reported: Arc::clone(&welcome.reported),
         };
         Ok((context, identity, buf))
     }

@@ -12,6 +12,7 @@ use bytes::BytesMut;
 
 use crate::backend::connect::ConnectError;
 use crate::backend::parameters::ParameterSet;
+use crate::backend::reported::{OF_THE_NODE, Reported};
 use crate::backend::reset;
 use crate::clock;
 use crate::cluster::{Cluster, Health, NodeId};
@@ -19,7 +20,6 @@ use crate::error::Report;
 use crate::pool::pools::{Tenant, TenantPools};
 use crate::protocol::frame::TransactionStatus;
 use crate::protocol::{sqlstate, to_client};
-use crate::router::Quoting;
 
 /// How long it is remembered: a changed role or server shows after that.
 const FRESH: Duration = Duration::from_secs(60);
@@ -30,6 +30,9 @@ const MAX_KNOWN: usize = 4096;
 /// The pause before a server that can't be reached is tried again.
 const RETRY: Duration = Duration::from_millis(100);
 
+/// The number of no session.
+const NOBODY: u64 = u64::MAX;
+
 /// What a client is told.
 #[derive(Debug)]
 pub(super) struct Welcome {
@@ -37,8 +40,8 @@ pub(super) struct Welcome {
     pub(super) messages: Vec<u8>,
     /// The set that was asked for, the same object for equal sets.
     pub(super) parameters: Arc<ParameterSet>,
-    /// Whether statements can be read reliably with these parameters.
-    pub(super) quoting: Quoting,
+    /// What the messages say.
+    pub(super) reported: Arc<Reported>,
     learned: u64,
 }
 
@@ -112,7 +115,7 @@ async fn ask(
                 continue;
             }
         };
-        if let Some(sql) = checkout.carry(parameters) {
+        if let Some(sql) = checkout.carry(parameters, NOBODY) {
             let status = reset::execute(&mut checkout, sql.as_bytes()).await?;
             if status != TransactionStatus::Idle {
                 return Err(Report::new(
@@ -120,8 +123,7 @@ async fn ask(
                     "the server was left in a transaction by SET",
                 ));
             }
-            checkout.parameters = Arc::clone(parameters);
-            checkout.parameters_unsure = false;
+            checkout.carries(parameters, NOBODY);
         }
         let welcome = compose(&checkout.reported, parameters);
         checkout.release(clock::now());
@@ -140,47 +142,19 @@ fn any_node(cluster: &Cluster) -> Option<NodeId> {
     view.primary.or(up)
 }
 
-fn compose(reported: &[(String, String)], parameters: &Arc<ParameterSet>) -> Welcome {
+fn compose(reported: &Arc<Reported>, parameters: &Arc<ParameterSet>) -> Welcome {
     let mut messages = BytesMut::with_capacity(512);
-    let mut quoting = Quoting::Standard;
-    for (name, value) in reported {
+    for (name, value) in reported.iter() {
         // Clients talk to the cluster, which takes writes, whichever node was asked.
-        let value = if name == "in_hot_standby" {
-            "off"
-        } else {
-            value
-        };
+        let value = if name == OF_THE_NODE { "off" } else { value };
         to_client::parameter_status(&mut messages, name.as_bytes(), value.as_bytes());
-        let unsafe_quoting = match name.as_str() {
-            "standard_conforming_strings" => value != "on",
-            "client_encoding" => hides_ascii(value),
-            _ => false,
-        };
-        if unsafe_quoting {
-            quoting = Quoting::Unsafe;
-        }
     }
     Welcome {
         messages: messages.to_vec(),
         parameters: Arc::clone(parameters),
-        quoting,
+        reported: Arc::clone(reported),
         learned: clock::now(),
     }
-}
-
-/// Whether the encoding has characters that hold ASCII bytes (PostgreSQL docs, 24.3.1: the
-/// encodings that are for clients only).
-fn hides_ascii(encoding: &str) -> bool {
-    [
-        "SJIS",
-        "BIG5",
-        "GBK",
-        "UHC",
-        "GB18030",
-        "JOHAB",
-        "SHIFT_JIS_2004",
-    ]
-    .contains(&encoding)
 }
 
 fn unreachable(cluster: &Cluster, limit: Duration) -> Report {

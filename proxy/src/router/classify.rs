@@ -6,6 +6,8 @@
 //! in unusual places. Views, user casts and operators, and `row.function` notation need a
 //! database's catalog and are not seen here. Must not know caches, hashes or literal values.
 
+use std::ops::Range;
+
 use super::fingerprint::Shape;
 use super::functions::Builtins;
 use super::hint::Hint;
@@ -24,7 +26,10 @@ pub(super) fn classify(builtins: &Builtins, sql: &[u8], at: usize, hint: Hint) -
         // The server scans the whole text before it runs any of it, so nothing of it will run.
         return Decision::primary(Reason::DoesNotParse, Command::Other);
     }
-    let statements = split(&tokens);
+    let statements: Vec<&[Token<'_>]> = split(&tokens)
+        .into_iter()
+        .filter_map(|range| tokens.get(range))
+        .collect();
     match statements.as_slice() {
         [] => Decision::replica(Reason::Empty, Command::Other),
         [one] => obey(hint, statement(builtins, one)),
@@ -37,7 +42,7 @@ pub(super) fn classify(builtins: &Builtins, sql: &[u8], at: usize, hint: Hint) -
 
 /// Splits at the semicolons that end statements: not those in brackets (CREATE RULE) nor in the
 /// body of a BEGIN ATOMIC function. Empty statements are left out.
-fn split<'t, 'a>(tokens: &'t [Token<'a>]) -> Vec<&'t [Token<'a>]> {
+pub(super) fn split(tokens: &[Token<'_>]) -> Vec<Range<usize>> {
     let mut statements = Vec::new();
     let (mut start, mut brackets, mut blocks) = (0, 0_usize, 0_usize);
     for (at, token) in tokens.iter().enumerate() {
@@ -52,11 +57,12 @@ fn split<'t, 'a>(tokens: &'t [Token<'a>]) -> Vec<&'t [Token<'a>]> {
         } else if token.is_word("end") {
             blocks = blocks.saturating_sub(1);
         } else if token.is_punct(b';') && brackets == 0 && blocks == 0 {
-            statements.extend(tokens.get(start..at).filter(|tokens| !tokens.is_empty()));
+            statements.push(start..at);
             start = at + 1;
         }
     }
-    statements.extend(tokens.get(start..).filter(|tokens| !tokens.is_empty()));
+    statements.push(start..tokens.len());
+    statements.retain(|range| !range.is_empty());
     statements
 }
 
@@ -78,7 +84,9 @@ fn together(all: Decision, next: Decision) -> Decision {
             TransactionEffect::None => all.transaction,
             effect => effect,
         },
-        pin: state::stronger(all.pin, next.pin),
+        pins: all.pins.and(next.pins),
+        releases: all.releases || next.releases,
+        unseen: all.unseen || next.unseen,
         discard: match next.discard {
             Discard::Nothing => all.discard,
             discard => discard,
@@ -119,12 +127,12 @@ fn may_be_forced(decision: &Decision) -> bool {
     );
     // An unknown first word is no query, whatever the hint.
     let query = decision.command == Command::Select;
-    doubtful && query && decision.pin.is_none()
+    doubtful && query && decision.pins.is_empty()
 }
 
 /// Classifies one statement.
 fn statement(builtins: &Builtins, tokens: &[Token<'_>]) -> Decision {
-    let pin = state::pin(tokens);
+    let pins = state::pins(tokens);
     let decision = match statement::head(tokens) {
         Head::Decided(decision) => decision,
         Head::Query(query) => judge(builtins, query, main_command(query)),
@@ -132,15 +140,33 @@ fn statement(builtins: &Builtins, tokens: &[Token<'_>]) -> Decision {
         Head::CopyOut(relation) => copy_out(builtins, relation),
         Head::Show(name) => show(builtins, name),
     };
-    match pin {
-        None => decision,
+    Decision {
         // State must be made where the session will stay.
-        Some(_) => Decision {
-            pin,
-            target: Target::Primary,
-            ..decision
+        target: if pins.is_empty() {
+            decision.target
+        } else {
+            Target::Primary
         },
+        pins,
+        releases: state::releases(tokens),
+        unseen: is_unseen(decision.reason),
+        ..decision
     }
+}
+
+/// Whether what is behind this reason runs code that was not looked at. A write's triggers and
+/// defaults, too, may: only a database's own catalog tells.
+fn is_unseen(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::UnknownFunction
+            | Reason::UnknownOperator
+            | Reason::UnknownType
+            | Reason::Procedure
+            | Reason::DoesNotParse
+            | Reason::TooLong
+            | Reason::Ddl
+    )
 }
 
 /// What a query counts as: the verb behind its CTEs.

@@ -152,6 +152,11 @@ impl<'a> Lexer<'a> {
         Self { sql, at }
     }
 
+    /// Where the token given last ends.
+    pub(super) fn position(&self) -> usize {
+        self.at
+    }
+
     /// Makes a token of the bytes from `start` to `end` and goes on at `next`.
     #[inline]
     fn token(&mut self, kind: Kind, start: usize, end: usize, next: usize) -> Token<'a> {

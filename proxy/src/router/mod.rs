@@ -8,12 +8,14 @@
 
 mod cache;
 mod classify;
+mod effect;
 mod expr;
 mod fingerprint;
 mod functions;
 mod hint;
 mod lexer;
 mod parse;
+mod pins;
 mod route;
 mod scan;
 mod state;
@@ -29,9 +31,9 @@ use functions::Builtins;
 use lexer::{Kind, Lexer};
 
 pub use cache::CacheStats;
-pub use route::{
-    Command, Decision, Discard, LocalCommand, PinReason, Reason, Target, TransactionEffect,
-};
+pub use effect::{Assignment, Effect, Value, effects};
+pub use pins::{PinReason, PinSet};
+pub use route::{Command, Decision, Discard, LocalCommand, Reason, Target, TransactionEffect};
 
 /// Text that is not certainly a plain write is looked into up to this many bytes, about two
 /// milliseconds' work. Literals count here, unlike in the parser's own limits.
@@ -46,6 +48,30 @@ pub enum Quoting {
     /// It is off, or the encoding is SJIS, BIG5, GBK, UHC, GB18030 or JOHAB, whose characters
     /// may hold the bytes of a backslash or a letter.
     Unsafe,
+}
+
+impl Quoting {
+    /// What follows from the parameters that a server reports.
+    #[must_use]
+    pub fn of(client_encoding: Option<&str>, standard_conforming_strings: Option<&str>) -> Self {
+        // Their characters may hold ASCII bytes (PostgreSQL docs, 24.3.1: the encodings that are
+        // for clients only).
+        const CLIENT_ONLY: [&str; 7] = [
+            "SJIS",
+            "BIG5",
+            "GBK",
+            "UHC",
+            "GB18030",
+            "JOHAB",
+            "SHIFT_JIS_2004",
+        ];
+        let hides_ascii = client_encoding.is_some_and(|name| CLIENT_ONLY.contains(&name));
+        if hides_ascii || standard_conforming_strings.is_some_and(|value| value != "on") {
+            Self::Unsafe
+        } else {
+            Self::Standard
+        }
+    }
 }
 
 /// Classifies statements and remembers their shapes; one per worker.
@@ -106,7 +132,8 @@ impl Router {
         }
         if sql.len() > MAX_TEXT {
             return Decision {
-                pin: Some(PinReason::UnknownState),
+                pins: PinReason::UnknownState.into(),
+                unseen: true,
                 ..Decision::primary(
                     Reason::TooLong,
                     write_command(rest).unwrap_or(Command::Other),
@@ -153,15 +180,19 @@ fn distrust(sql: &[u8], decision: Decision) -> Decision {
     if decision.local.is_some() {
         return decision;
     }
-    let hidden = memchr::memchr(b'\\', sql).map(|_| PinReason::UnknownState);
+    let hidden = memchr::memchr(b'\\', sql).is_some();
     Decision {
         target: Target::Primary,
         reason: match decision.target {
             Target::Replica => Reason::Quoting,
             Target::Primary => decision.reason,
         },
-        writes: decision.writes || hidden.is_some(),
-        pin: decision.pin.or(hidden),
+        writes: decision.writes || hidden,
+        pins: if hidden {
+            decision.pins.and(PinReason::UnknownState.into())
+        } else {
+            decision.pins
+        },
         ..decision
     }
 }

@@ -3,6 +3,8 @@
 //! Plain data with no behaviour beyond naming itself for labels. Must not know how an answer is
 //! found, nor which nodes exist.
 
+use super::pins::PinSet;
+
 /// Which kind of node may run a statement.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Target {
@@ -135,65 +137,6 @@ pub enum Command {
     Other,
 }
 
-/// Session state that lives in one server connection and can't be carried to another.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum PinReason {
-    /// RESET: takes a parameter's change back. Leaves nothing behind in a session that has changed
-    /// nothing, though its server connection no longer has the parameters it was given.
-    Reset,
-    /// SET, SET ROLE, `set_config` beyond the transaction.
-    Set,
-    /// LISTEN.
-    Listen,
-    /// A temporary table, view or sequence, or anything made in `pg_temp`.
-    TempTable,
-    /// An advisory lock that outlives its transaction.
-    AdvisoryLock,
-    /// A cursor WITH HOLD.
-    HoldCursor,
-    /// SQL-level PREPARE, EXECUTE, DEALLOCATE.
-    Prepare,
-    /// LOAD.
-    Load,
-    /// `setseed`.
-    Seed,
-    /// Something that may have changed the session and could not be looked into.
-    UnknownState,
-}
-
-impl PinReason {
-    /// Every reason, in the order of declaration; for registering one metric child each.
-    pub const ALL: [Self; 10] = [
-        Self::Reset,
-        Self::Set,
-        Self::Listen,
-        Self::TempTable,
-        Self::AdvisoryLock,
-        Self::HoldCursor,
-        Self::Prepare,
-        Self::Load,
-        Self::Seed,
-        Self::UnknownState,
-    ];
-
-    /// The reason as a metric label, in snake case.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Reset => "reset",
-            Self::Set => "set",
-            Self::Listen => "listen",
-            Self::TempTable => "temp_table",
-            Self::AdvisoryLock => "advisory_lock",
-            Self::HoldCursor => "hold_cursor",
-            Self::Prepare => "prepare",
-            Self::Load => "load",
-            Self::Seed => "seed",
-            Self::UnknownState => "unknown_state",
-        }
-    }
-}
-
 /// What a statement does to the session's transaction, as far as the text tells.
 ///
 /// ReadyForQuery stays the truth; this says what was asked for before the answer is known. For a
@@ -270,8 +213,12 @@ pub struct Decision {
     pub writes: bool,
     /// What it does to the transaction.
     pub transaction: TransactionEffect,
-    /// Session state it leaves behind in its server connection.
-    pub pin: Option<PinReason>,
+    /// Session state it may leave behind in its server connection.
+    pub pins: PinSet,
+    /// It may give such state back, or may have failed to make it.
+    pub releases: bool,
+    /// It calls what can't be looked into, which may change the session.
+    pub unseen: bool,
     /// What it throws away of the server connection's state.
     pub discard: Discard,
     /// Set when the proxy answers it itself.
@@ -287,7 +234,9 @@ impl Decision {
             command,
             writes: true,
             transaction: TransactionEffect::None,
-            pin: None,
+            pins: PinSet::NONE,
+            releases: false,
+            unseen: false,
             discard: Discard::Nothing,
             local: None,
         }

@@ -5,7 +5,7 @@
 //! inserts would be pinned by it. What CALL, DO or a function's body does can't be seen here.
 
 use super::lexer::{Kind, Token};
-use super::route::PinReason;
+use super::pins::{PinReason, PinSet};
 
 /// Functions that leave state behind. `set_config` does unless told that it is local.
 const CALLS: [(&[u8], PinReason); 13] = [
@@ -49,18 +49,28 @@ pub(super) fn call(name: &[u8]) -> Option<PinReason> {
 }
 
 /// What the one statement in `tokens` leaves behind.
-pub(super) fn pin(tokens: &[Token<'_>]) -> Option<PinReason> {
-    command(tokens)
-        .or_else(|| calls(tokens))
-        .or_else(|| into_temp(tokens))
+pub(super) fn pins(tokens: &[Token<'_>]) -> PinSet {
+    let of = |reason: Option<PinReason>| reason.map_or(PinSet::NONE, PinSet::of);
+    of(command(tokens))
+        .and(calls(tokens))
+        .and(of(into_temp(tokens)))
 }
 
-/// Of two reasons the one that decides: any other outweighs a mere RESET.
-pub(super) fn stronger(one: Option<PinReason>, other: Option<PinReason>) -> Option<PinReason> {
-    match one {
-        None | Some(PinReason::Reset) => other.or(one),
-        Some(_) => one,
-    }
+/// Whether the one statement in `tokens` may give state back, or may make none though it says so.
+pub(super) fn releases(tokens: &[Token<'_>]) -> bool {
+    const COMMANDS: [&str; 5] = ["unlisten", "drop", "close", "deallocate", "discard"];
+    let Some(first) = tokens.first() else {
+        return false;
+    };
+    COMMANDS.iter().any(|word| first.is_word(word))
+        || tokens.windows(2).any(|pair| {
+            let name = pair[0].text;
+            let lock = |prefix: &[u8]| {
+                name.get(..prefix.len())
+                    .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+            };
+            pair[1].is_punct(b'(') && (lock(b"pg_advisory_unlock") || lock(b"pg_try_advisory_lock"))
+        })
 }
 
 /// State made by the command itself.
@@ -74,12 +84,11 @@ fn command(tokens: &[Token<'_>]) -> Option<PinReason> {
         b"set" if next_is("local") || next_is("transaction") || next_is("constraints") => {
             return None;
         }
-        b"reset" => PinReason::Reset,
-        b"set" => PinReason::Set,
+        b"set" | b"reset" => PinReason::Set,
         b"listen" => PinReason::Listen,
         b"load" => PinReason::Load,
         b"prepare" if next_is("transaction") => return None,
-        b"prepare" | b"execute" | b"deallocate" => PinReason::Prepare,
+        b"prepare" => PinReason::Prepare,
         b"declare" if has_pair(rest, "with", "hold") => PinReason::HoldCursor,
         b"create" if creates_temp(rest) => PinReason::TempTable,
         _ => return None,
@@ -136,8 +145,8 @@ fn into_temp(tokens: &[Token<'_>]) -> Option<PinReason> {
 }
 
 /// State made by calling functions, anywhere.
-fn calls(tokens: &[Token<'_>]) -> Option<PinReason> {
-    let mut pin = None;
+fn calls(tokens: &[Token<'_>]) -> PinSet {
+    let mut pins = PinSet::NONE;
     for (at, pair) in tokens.windows(2).enumerate() {
         if !pair[1].is_punct(b'(') {
             continue;
@@ -152,11 +161,11 @@ fn calls(tokens: &[Token<'_>]) -> Option<PinReason> {
         };
         match found {
             Some(PinReason::Set) if is_local(tokens.get(at + 2..).unwrap_or_default()) => {}
-            Some(found) => pin = stronger(pin, Some(found)),
+            Some(found) => pins = pins.and(found.into()),
             None => {}
         }
     }
-    pin
+    pins
 }
 
 /// Whether the last argument of the call whose arguments begin `tokens` is the word `true`.

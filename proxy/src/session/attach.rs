@@ -8,15 +8,13 @@ use std::time::Duration;
 
 use super::context::{Context, READ_ROOM, Tuning};
 use super::io::CLIENT_IN_MAX;
-use super::replies::Reply;
+use super::parameters::Lost;
 use super::{Demand, End, Session, failure};
 use crate::backend::connect::ConnectError;
 use crate::clock;
 use crate::cluster::{Node, NodeId, View, pick_read};
 use crate::error::Report;
 use crate::pool::checkout::Checkout;
-use crate::protocol::frame::TransactionStatus;
-use crate::protocol::to_server;
 use crate::registry::{Activity, Signal};
 use crate::router::Target;
 
@@ -34,19 +32,17 @@ pub(super) struct Link {
     pub(super) through: usize,
     /// Nothing of a read's answer has been shown: it may be run again elsewhere.
     pub(super) replayable: bool,
-    /// Whether the client's startup parameters are to be given back to it.
+    /// Which of the session's parameters are to be given back to it.
     pub(super) restore: Restore,
 }
 
 /// What a RESET or DISCARD ALL makes necessary on a connection that is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Restore {
     /// Nothing.
     None,
-    /// Parameters are at the server's defaults that the client had set at its startup.
-    Due,
-    /// The server was told; what it reports is news to the client, too.
-    Running,
+    /// These are at the server's defaults that the client had set at its startup.
+    Due(Lost),
 }
 
 impl Link {
@@ -188,7 +184,7 @@ impl Session {
         }
     }
 
-    fn link_up(&mut self, mut checkout: Checkout, node: NodeId, is_primary: bool, demand: Demand) {
+    fn link_up(&mut self, checkout: Checkout, node: NodeId, is_primary: bool, demand: Demand) {
         let Some(identity) = self.context.cluster.node(node).cloned() else {
             return;
         };
@@ -196,22 +192,11 @@ impl Session {
             .registration
             .client()
             .running_on(&checkout.key);
-        let wanted = Arc::clone(&self.identity.parameters);
-        if !Arc::ptr_eq(&checkout.parameters, &wanted) || checkout.parameters_unsure {
-            let sql = checkout.carry(&wanted);
-            checkout.parameters = wanted;
-            checkout.parameters_unsure = false;
-            if let Some(sql) = sql {
-                let buffers = self.buffers();
-                to_server::query(&mut buffers.server_out, sql.as_bytes());
-                buffers.replies.push(Reply::Setup);
-            }
-        }
         if demand.target == Target::Replica {
             self.read_node = Some(node);
         }
         self.buffers().replay.clear();
-        self.link = Some(Link {
+        let mut link = Link {
             checkout,
             node: identity,
             is_primary,
@@ -220,30 +205,9 @@ impl Session {
             through: 0,
             replayable: demand.target == Target::Replica,
             restore: Restore::None,
-        });
-    }
-
-    /// Gives a kept connection back the startup parameters that a RESET has taken away, ahead of the
-    /// next request. Not within a transaction, where it could come before SET TRANSACTION.
-    pub(super) fn restore_parameters(&mut self) {
-        let quiet = self.transaction.status == TransactionStatus::Idle && !self.batch.is_open();
-        let owed = self.buffers.as_ref().is_some_and(|b| !b.replies.is_empty());
-        let Some(link) = self.link.as_mut().filter(|l| l.restore == Restore::Due) else {
-            return;
         };
-        if !quiet || owed {
-            return;
-        }
-        let wanted = &self.identity.parameters;
-        link.restore = Restore::None;
-        let Some(sql) = wanted.restoration() else {
-            return;
-        };
-        link.restore = Restore::Running;
-        link.checkout.parameters = Arc::clone(wanted);
-        let buffers = self.buffers();
-        to_server::query(&mut buffers.server_out, sql.as_bytes());
-        buffers.replies.push(Reply::Setup);
+        self.carry_parameters(&mut link);
+        self.link = Some(link);
     }
 }
 

@@ -11,7 +11,6 @@ use crate::backend::reset::{self, Leftover};
 use crate::clock;
 use crate::protocol::error_fields::Severity;
 use crate::protocol::frame::TransactionStatus;
-use crate::router::PinReason;
 
 /// How long a client may take to read the last words.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -67,14 +66,14 @@ impl Session {
             });
             return;
         }
-        let leftover = if self.pinned == Some(PinReason::Load) {
-            // A loaded library stays loaded (PostgreSQL docs, LOAD).
+        let leftover = if self.pins.leave_traces() {
             return;
-        } else if self.pinned.is_some() || self.identity.mode == super::PoolMode::Session {
+        } else if self.keeps_its_connection() {
             Leftover::Session
         } else if self.transaction.status != TransactionStatus::Idle {
             Leftover::Transaction
         } else {
+            self.leave_parameters(&mut link);
             link.checkout.release(clock::now());
             return;
         };

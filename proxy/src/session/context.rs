@@ -1,6 +1,6 @@
 //! What the sessions of one worker share, and what belongs to one session's identity.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -74,6 +74,7 @@ pub struct Context {
     buffers: Mutex<Vec<Box<Buffers>>>,
     route_cache_seen: Mutex<(u64, u64)>,
     spaces: Mutex<Spaces>,
+    parameters: Mutex<HashSet<Arc<ParameterSet>>>,
 }
 
 impl std::fmt::Debug for Context {
@@ -85,7 +86,7 @@ impl std::fmt::Debug for Context {
 }
 
 /// Known statements by the parameters that change their meaning.
-type Spaces = HashMap<Vec<(String, String)>, Arc<Space>>;
+type Spaces = HashMap<ParameterSet, Arc<Space>>;
 
 /// Parameters that change what a statement's text means.
 const MEANING: [&str; 4] = [
@@ -97,6 +98,9 @@ const MEANING: [&str; 4] = [
 
 /// Spaces kept; beyond that all are forgotten, which only costs preparing again.
 const MAX_SPACES: usize = 256;
+
+/// Sets of parameters known; beyond that all are forgotten, which only costs comparing them.
+const MAX_PARAMETER_SETS: usize = 1024;
 
 /// Buffers kept for the next busy session.
 const SPARE_BUFFERS: usize = 256;
@@ -126,6 +130,7 @@ impl Context {
             buffers: Mutex::default(),
             route_cache_seen: Mutex::default(),
             spaces: Mutex::default(),
+            parameters: Mutex::default(),
         }
     }
 
@@ -159,15 +164,29 @@ impl Context {
 
     /// The statements known under the parameters that change their meaning.
     pub(super) fn space(&self, parameters: &ParameterSet) -> Arc<Space> {
-        let key: Vec<(String, String)> = MEANING
-            .iter()
-            .filter_map(|n| Some(((*n).to_owned(), parameters.get(n)?.to_owned())))
-            .collect();
+        let key = parameters.filtered(|name| MEANING.contains(&name));
         let mut spaces = self.spaces.lock().unwrap_or_else(PoisonError::into_inner);
         if spaces.len() >= MAX_SPACES && !spaces.contains_key(&key) {
             spaces.clear();
         }
         Arc::clone(spaces.entry(key).or_default())
+    }
+
+    /// The one object that stands for equal sets on this worker, so that a connection that has them
+    /// is known by it.
+    pub(super) fn common(&self, parameters: &Arc<ParameterSet>) -> Arc<ParameterSet> {
+        let mut known = self
+            .parameters
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(same) = known.get(parameters) {
+            return Arc::clone(same);
+        }
+        if known.len() >= MAX_PARAMETER_SETS {
+            known.clear();
+        }
+        known.insert(Arc::clone(parameters));
+        Arc::clone(parameters)
     }
 
     /// Buffers for a session that has something to do.

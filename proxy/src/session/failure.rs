@@ -38,7 +38,7 @@ impl Session {
         tracing::debug!(client = %self.identity.address, node = %link.node.label, error = %report,
             "server connection lost");
         let in_transaction = self.transaction.status != TransactionStatus::Idle;
-        let ours = self.pinned.is_some() || self.identity.mode == super::PoolMode::Session;
+        let ours = self.keeps_its_connection();
         if link.replayable && !in_transaction && !ours && self.replays < REPLAYS {
             self.replays += 1;
             self.replay(link.node.id);
@@ -61,7 +61,7 @@ impl Session {
             return Ok(());
         }
         self.identity.registration.client().nothing_to_cancel();
-        if self.pinned.is_some() || self.identity.mode == super::PoolMode::Session {
+        if self.keeps_its_connection() {
             return Err(End::Told(state_lost(&report)));
         }
         self.give_up_requests(report);
@@ -87,9 +87,7 @@ impl Session {
             }
             return;
         }
-        self.transaction.status = TransactionStatus::Idle;
-        self.transaction.wrote = false;
-        self.statements.transaction_ended();
+        self.transaction_lost();
         let skip = self.batch.is_open();
         let Some(buffers) = self.buffers.as_deref_mut() else {
             return;
@@ -199,7 +197,7 @@ pub(super) fn cannot_see_the_end(decision: &mut Decision) {
     decision.reason = Reason::TooLong;
     decision.writes = true;
     decision.local = None;
-    decision.pin = decision.pin.or(Some(PinReason::UnknownState));
+    decision.pins = decision.pins.and(PinReason::UnknownState.into());
 }
 
 /// The last words to a client whose messages can't be trusted any more.

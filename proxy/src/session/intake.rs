@@ -101,8 +101,7 @@ impl Session {
 
     fn request(&mut self, kind: Frontend, header: Header) -> Result<Step, End> {
         if let Some(report) = self.broken.take() {
-            self.transaction.status = TransactionStatus::Idle;
-            self.transaction.wrote = false;
+            self.transaction_lost();
             return Ok(self.refuse(kind, header, &report));
         }
         if outstanding(self.buffers.as_deref()) && !self.may_follow() {
@@ -147,13 +146,14 @@ impl Session {
         !buffers.replies.ends_hidden() && (self.batch.is_open() || !buffers.replies.has_parse())
     }
 
-    /// A connection that is kept whatever comes must be able to do whatever comes.
+    /// A connection that is kept whatever comes must be able to do whatever comes; and what no
+    /// standby runs goes to none.
     fn for_good(&self, demand: Demand) -> Demand {
         match self.identity.mode {
-            PoolMode::Session => Demand {
+            PoolMode::Transaction if !self.serializable => demand,
+            PoolMode::Session | PoolMode::Transaction => Demand {
                 target: Target::Primary,
             },
-            PoolMode::Transaction => demand,
         }
     }
 
@@ -194,8 +194,7 @@ impl Session {
         self.link.is_some()
             && (self.transaction.status != TransactionStatus::Idle
                 || self.batch.is_open()
-                || self.pinned.is_some()
-                || self.identity.mode == PoolMode::Session)
+                || self.keeps_its_connection())
     }
 
     /// Whether enough of a message is there to act on it.

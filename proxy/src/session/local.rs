@@ -96,7 +96,7 @@ impl Session {
             Deallocated::All => {
                 self.statements.clear();
                 // What SQL-level PREPARE has made is on the session's own connection.
-                if self.pinned.is_some() {
+                if !self.pins.is_empty() {
                     return false;
                 }
                 "DEALLOCATE ALL"

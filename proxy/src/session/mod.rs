@@ -12,24 +12,31 @@ mod failure;
 mod intake;
 mod io;
 mod local;
+mod parameters;
+mod pins;
 mod plan;
 mod prepare;
 mod relay;
 mod replies;
 mod running;
+mod settings;
 mod settle;
 mod statements;
 mod translate;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use self::attach::Link;
 use self::context::Buffers;
 pub use self::context::{Admitted, Console, Context, PoolMode, Tuning};
 use self::io::Event;
+use self::parameters::Parameters;
+use self::pins::Pins;
 use self::statements::{ClientStatements, Space};
 use crate::backend::parameters::ParameterSet;
+use crate::backend::reported::Reported;
 use crate::clock;
 use crate::cluster::NodeId;
 use crate::error::Report;
@@ -37,7 +44,7 @@ use crate::net::Stream;
 use crate::pool::pools::TenantPools;
 use crate::protocol::frame::TransactionStatus;
 use crate::registry::{Activity, Registration, Signal};
-use crate::router::{PinReason, Quoting, Target};
+use crate::router::{Quoting, Target};
 
 /// A session's fixed part, from its login.
 #[derive(Debug)]
@@ -54,8 +61,8 @@ pub struct Identity {
     pub mode: PoolMode,
     /// What it asked for at startup.
     pub parameters: Arc<ParameterSet>,
-    /// Whether its text can be read by the router.
-    pub quoting: Quoting,
+    /// What it was told of the server's parameters.
+    pub reported: Arc<Reported>,
 }
 
 /// Where in the client's messages a session is.
@@ -110,6 +117,17 @@ struct Transaction {
     status: TransactionStatus,
     /// Whether a statement in it may have written.
     wrote: bool,
+    /// Whether a statement has failed since the last ReadyForQuery.
+    failed: bool,
+}
+
+impl Transaction {
+    /// Between transactions.
+    const NONE: Self = Self {
+        status: TransactionStatus::Idle,
+        wrote: false,
+        failed: false,
+    };
 }
 
 /// Why a session ends.
@@ -150,6 +168,8 @@ enum Need {
 pub struct Session {
     context: Arc<Context>,
     identity: Identity,
+    /// Tells this session from all others of the instance; never 0.
+    number: u64,
     client: Stream,
     space: Arc<Space>,
     statements: ClientStatements,
@@ -161,7 +181,16 @@ pub struct Session {
     plan: plan::Plan,
     /// What was sent of the extended protocol since the last Sync.
     batch: Batch,
-    pinned: Option<PinReason>,
+    pins: Pins,
+    parameters: Parameters,
+    /// What the client knows of the server's parameters.
+    told: Arc<Reported>,
+    /// What it knew when the transaction began, if that was something else.
+    told_before: Option<Arc<Reported>>,
+    /// Whether its text can be read by the router.
+    quoting: Quoting,
+    /// Its transactions are such as no standby runs.
+    serializable: bool,
     /// When this session last wrote ([`clock::now`]).
     wrote_at: u64,
     /// The node that answered the last read.
@@ -180,6 +209,9 @@ pub struct Session {
     broken: Option<Report>,
 }
 
+/// The next session's number.
+static NEXT: AtomicU64 = AtomicU64::new(1);
+
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Session")
@@ -195,29 +227,34 @@ impl Session {
     ///
     /// `early` is what the client sent right behind its login.
     pub fn new(context: Arc<Context>, identity: Identity, client: Stream, early: &[u8]) -> Self {
-        let space = context.space(&identity.parameters);
+        let parameters = Parameters::new(Arc::clone(&identity.parameters));
+        let space = context.space(parameters.current());
+        let told = Arc::clone(&identity.reported);
         let buffers = (!early.is_empty()).then(|| {
             let mut buffers = context.take_buffers();
             buffers.client_in.extend_from_slice(early);
             buffers
         });
-        Self {
+        let mut session = Self {
             context,
             identity,
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
             client,
             space,
             statements: ClientStatements::default(),
             link: None,
             buffers,
-            transaction: Transaction {
-                status: TransactionStatus::Idle,
-                wrote: false,
-            },
+            transaction: Transaction::NONE,
             phase: Phase::Normal,
             rest: Rest::None,
             plan: plan::Plan::default(),
             batch: Batch::None,
-            pinned: None,
+            pins: Pins::default(),
+            parameters,
+            quoting: settings::quoting(&told),
+            told,
+            told_before: None,
+            serializable: false,
             wrote_at: clock::NEVER,
             read_node: None,
             local_formats: Vec::new(),
@@ -226,7 +263,9 @@ impl Session {
             replays: 0,
             exclude: None,
             broken: None,
-        }
+        };
+        session.parameters_changed();
+        session
     }
 
     /// Serves the client until it leaves or must go.

@@ -179,7 +179,7 @@ impl Session {
         } else {
             &input[HEADER..]
         };
-        let mut decision = self.context.router().decide(text, self.identity.quoting);
+        let mut decision = self.context.router().decide(text, self.quoting);
         if !whole {
             failure::cannot_see_the_end(&mut decision);
         }
@@ -259,13 +259,13 @@ impl Session {
             let name = messages::parse_name(body).map_err(|e| malformed(&e))?;
             let name = name.ok_or_else(|| malformed(&messages::unterminated("Parse")))?;
             let text = &body[name.len() + 1..];
-            let mut decision = self.context.router().decide(text, self.identity.quoting);
+            let mut decision = self.context.router().decide(text, self.quoting);
             failure::cannot_see_the_end(&mut decision);
             return Ok(Statement::new(Vec::new(), decision));
         }
         let parse = messages::parse(body).map_err(|e| malformed(&e))?;
         let definition = &body[parse.name.len() + 1..];
-        let quoting = self.identity.quoting;
+        let quoting = self.quoting;
         Ok(self.space.intern(definition, || {
             self.context.router().decide(parse.query, quoting)
         }))

@@ -77,7 +77,7 @@ impl Session {
             undo,
         });
         self.rest = Rest::Server(header.len - there);
-        self.pin(crate::router::PinReason::Prepare);
+        self.pin(crate::router::PinReason::UnknownState.into(), true);
         self.mark_prepared(statement);
     }
 

@@ -5,10 +5,12 @@
 
 use bytes::Buf;
 
-use super::attach::Restore;
 use super::context::Buffers;
 use super::replies::{Reply, Verdict};
+use super::settings::Tag;
 use super::{Batch, End, Phase, Session, failure};
+use crate::backend::connection::Connection;
+use crate::backend::reported::OF_THE_NODE;
 use crate::clock;
 use crate::error::Report;
 use crate::metrics::Severity;
@@ -53,8 +55,8 @@ impl Session {
                 Err(e) => return self.lose_server(failure::server_violation(&e.to_string())),
             };
             let Some((kind, header)) = next else { break };
-            let setup = matches!(buffers.replies.front(), Some(Reply::Setup));
-            if buffers.server_in.len() < header.len && (setup || !streams(kind)) {
+            let own = is_own(buffers.replies.front());
+            if buffers.server_in.len() < header.len && (own || !streams(kind)) {
                 break;
             }
             self.show(kind, header);
@@ -63,10 +65,7 @@ impl Session {
                 After::Hidden => self.drop_message(header),
                 After::SetupDone => {
                     self.drop_message(header);
-                    if let Some(link) = &mut self.link {
-                        link.at_rest = true;
-                        link.restore = Restore::None;
-                    }
+                    self.setup_done();
                 }
                 After::Ready { status, hidden } => {
                     if hidden {
@@ -101,7 +100,8 @@ impl Session {
         if link.replayable {
             let body = &buffers.server_in[HEADER.min(header.len)..];
             let goes = kind == Backend::ErrorResponse && is_fatal(&ErrorView::new(body));
-            if goes || matches!(buffers.replies.front(), Some(Reply::Setup)) {
+            let own = is_own(buffers.replies.front());
+            if goes || own {
                 return;
             }
             link.replayable = false;
@@ -155,22 +155,12 @@ impl Session {
         };
         let body =
             &buffers.server_in[HEADER.min(header.len)..header.len.min(buffers.server_in.len())];
+        let mut completed = None;
         match kind {
             Backend::NoticeResponse | Backend::NotificationResponse => return After::Nothing,
             Backend::ParameterStatus => {
-                let Ok((name, value)) = messages::parameter_status(body) else {
-                    return After::Lost(failure::server_violation("malformed ParameterStatus"));
-                };
-                link.checkout.note_parameter(name, value);
-                // What a node is (`in_hot_standby`) is no matter of the client, who talks to all.
-                let hidden = name == b"in_hot_standby"
-                    || link.restore != Restore::Running
-                        && matches!(buffers.replies.front(), Some(Reply::Setup));
-                return if hidden {
-                    After::Hidden
-                } else {
-                    After::Nothing
-                };
+                let own = is_own(buffers.replies.front());
+                return on_parameter(&mut link.checkout, body, own);
             }
             Backend::ErrorResponse => {
                 let view = ErrorView::new(body);
@@ -182,9 +172,7 @@ impl Session {
                 }
             }
             Backend::CommandComplete => {
-                if note_tag(body, &mut link.checkout) && link.restore == Restore::None {
-                    link.restore = Restore::Due;
-                }
+                completed = Some((Tag::of(body), buffers.replies.next_effect()));
             }
             Backend::CopyInResponse => {
                 if buffers.replies.copy_in_began() {
@@ -218,10 +206,22 @@ impl Session {
         if ends_statement(kind) && buffers.replies.front_writes() {
             self.transaction.wrote = true;
         }
-        verdict(buffers, kind, header)
+        let after = match buffers.replies.on(kind) {
+            Verdict::Answer => {
+                self.pins.answered(body);
+                After::Hidden
+            }
+            verdict => after(verdict, kind, body),
+        };
+        if let Some((tag, effect)) = completed {
+            self.completed(tag, effect);
+        }
+        after
     }
 
     fn on_failed(&mut self) {
+        self.transaction.failed = true;
+        self.pins.failed();
         let Some(buffers) = self.buffers.as_deref_mut() else {
             return;
         };
@@ -270,6 +270,11 @@ impl Session {
             if !more {
                 self.statements.transaction_ended();
             }
+        }
+        self.settle_parameters(status == TransactionStatus::Idle);
+        self.transaction.failed = false;
+        if !more {
+            self.ask_pins();
         }
         self.note_activity(
             match status {
@@ -389,46 +394,43 @@ fn move_front(buffers: &mut Buffers, n: usize) {
     }
 }
 
-fn verdict(buffers: &mut Buffers, kind: Backend, header: Header) -> After {
-    match buffers.replies.on(kind) {
-        Verdict::Relay => After::Nothing,
-        Verdict::Hide => After::Hidden,
-        Verdict::SetupDone => After::SetupDone,
-        verdict @ (Verdict::RelayReady | Verdict::HideReady) => {
-            match messages::ready_for_query(&buffers.server_in[HEADER..header.len]) {
-                Ok(status) => After::Ready {
-                    status,
-                    hidden: verdict == Verdict::HideReady,
-                },
-                Err(e) => After::Lost(failure::server_violation(&e.to_string())),
-            }
-        }
-        Verdict::RelayError => After::Failed,
-        Verdict::SetupFailed => {
-            let view = ErrorView::new(&buffers.server_in[HEADER..header.len]);
-            After::SetupFailed(failure::setup(&view))
-        }
-        Verdict::Violation => After::Lost(failure::server_violation(&format!(
-            "{kind:?} was not asked for"
-        ))),
+/// Whether what is answered was asked by us.
+fn is_own<U>(front: Option<&Reply<U>>) -> bool {
+    matches!(front, Some(Reply::Setup | Reply::Probe))
+}
+
+/// What a node is (`in_hot_standby`) is no matter of the client, who talks to all. What changes
+/// for a request of our own, the client is told when that is done.
+fn on_parameter(connection: &mut Connection, body: &[u8], own: bool) -> After {
+    let Ok((name, value)) = messages::parameter_status(body) else {
+        return After::Lost(failure::server_violation("malformed ParameterStatus"));
+    };
+    connection.note_parameter(name, value);
+    if own || name == OF_THE_NODE.as_bytes() {
+        After::Hidden
+    } else {
+        After::Nothing
     }
 }
 
-/// DISCARD ALL and DEALLOCATE ALL take our prepared statements with them. True when parameters were
-/// reset to the server's defaults.
-fn note_tag(body: &[u8], connection: &mut crate::backend::connection::Connection) -> bool {
-    match body {
-        b"DISCARD ALL\0" => {
-            connection.prepared.clear();
-            connection.parameters = std::sync::Arc::default();
-            true
-        }
-        b"DEALLOCATE ALL\0" => {
-            connection.prepared.clear();
-            false
-        }
-        b"RESET\0" => true,
-        _other_tag => false,
+/// What a message asks for whose place in the queue is known.
+fn after(verdict: Verdict, kind: Backend, body: &[u8]) -> After {
+    match verdict {
+        Verdict::Relay => After::Nothing,
+        Verdict::Hide | Verdict::Answer => After::Hidden,
+        Verdict::SetupDone => After::SetupDone,
+        Verdict::RelayReady | Verdict::HideReady => match messages::ready_for_query(body) {
+            Ok(status) => After::Ready {
+                status,
+                hidden: verdict == Verdict::HideReady,
+            },
+            Err(e) => After::Lost(failure::server_violation(&e.to_string())),
+        },
+        Verdict::RelayError => After::Failed,
+        Verdict::SetupFailed => After::SetupFailed(failure::setup(&ErrorView::new(body))),
+        Verdict::Violation => After::Lost(failure::server_violation(&format!(
+            "{kind:?} was not asked for"
+        ))),
     }
 }
 

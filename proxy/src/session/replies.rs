@@ -8,10 +8,10 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use crate::protocol::frame::Backend;
-use crate::router::Command;
+use crate::router::{Command, Effect};
 
 /// A statement that runs: what to count and remember when it is done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Run {
     /// Its kind.
     pub(crate) command: Command,
@@ -19,6 +19,9 @@ pub(crate) struct Run {
     pub(crate) writes: bool,
     /// Whether it ends a transaction: its outcome is unknown when the connection breaks.
     pub(crate) commits: bool,
+    /// What each statement of it does to the session's parameters, the last one first; empty when
+    /// none does anything.
+    pub(crate) effects: Vec<Effect>,
 }
 
 /// What to take back when a Parse or Close turns out not to have happened. `U` is the session's
@@ -43,6 +46,8 @@ pub(crate) enum Reply<U> {
     Function,
     /// Everything up to ReadyForQuery, for our own purposes.
     Setup,
+    /// The same, of a question of ours: its row is looked at, and it may fail.
+    Probe,
     /// An answer of our own: these bytes.
     Local { bytes: Cow<'static, [u8]>, undo: U },
     /// An answer of our own, with the ReadyForQuery of that moment after it.
@@ -63,6 +68,7 @@ impl<U> Reply<U> {
             | Self::Query(_)
             | Self::Function
             | Self::Setup
+            | Self::Probe
             | Self::LocalReady { .. } => None,
         }
     }
@@ -81,6 +87,8 @@ pub(crate) enum Verdict {
     HideReady,
     /// ReadyForQuery that ends a request of our own: the session is where it was.
     SetupDone,
+    /// The row that answers a question of ours.
+    Answer,
     /// An error: pass it on; what was dropped is undone by the caller of [`Replies::fail`].
     RelayError,
     /// An error of a request of our own.
@@ -148,6 +156,7 @@ impl<U> Replies<U> {
                 | Reply::Close { .. }
                 | Reply::Sync { .. }
                 | Reply::Setup
+                | Reply::Probe
                 | Reply::Local { .. }
                 | Reply::LocalReady { .. },
             )
@@ -155,10 +164,34 @@ impl<U> Replies<U> {
         }
     }
 
-    /// Whether the last thing sent is a Sync of our own: what fails before it makes the client's
-    /// next messages skipped, so none may follow until it is answered.
+    /// Whether nothing may follow until the last thing sent is answered: a Sync of our own, as what
+    /// fails before it makes the client's next messages skipped, or a question whose answer decides
+    /// where they go.
     pub(crate) fn ends_hidden(&self) -> bool {
-        matches!(self.queue.back(), Some(Reply::Sync { visible: false }))
+        matches!(
+            self.queue.back(),
+            Some(Reply::Sync { visible: false } | Reply::Probe)
+        )
+    }
+
+    /// The statement being answered has succeeded: what that does to the session's parameters.
+    pub(crate) fn next_effect(&mut self) -> Option<Effect> {
+        match self.queue.front_mut() {
+            Some(Reply::Query(run) | Reply::Execute(run)) => run.effects.pop(),
+            Some(
+                Reply::Parse { .. }
+                | Reply::Bind
+                | Reply::Describe
+                | Reply::Close { .. }
+                | Reply::Sync { .. }
+                | Reply::Function
+                | Reply::Setup
+                | Reply::Probe
+                | Reply::Local { .. }
+                | Reply::LocalReady { .. },
+            )
+            | None => None,
+        }
     }
 
     /// Whether the server has yet to confirm a statement.
@@ -189,6 +222,7 @@ impl<U> Replies<U> {
     pub(crate) fn on(&mut self, message: Backend) -> Verdict {
         match self.queue.front() {
             Some(Reply::Setup) => self.on_setup(message),
+            Some(Reply::Probe) => self.on_probe(message),
             Some(Reply::Query(_)) => self.on_query(message),
             Some(Reply::Function) => self.on_function(message),
             Some(Reply::Execute(_)) => self.on_execute(message),
@@ -248,7 +282,8 @@ impl<U> Replies<U> {
                 | Reply::Local { undo: u, .. } => undo(u),
                 Reply::Sync { visible } => ready += usize::from(visible),
                 Reply::Query(_) | Reply::Function | Reply::LocalReady { .. } => ready += 1,
-                Reply::Bind | Reply::Describe | Reply::Execute(_) | Reply::Setup => {}
+                Reply::Bind | Reply::Describe | Reply::Execute(_) | Reply::Setup | Reply::Probe => {
+                }
             }
         }
         ready
@@ -276,6 +311,20 @@ impl<U> Replies<U> {
                 Verdict::SetupDone
             }
             Backend::RowDescription | Backend::DataRow | Backend::CommandComplete => Verdict::Hide,
+            _ => Verdict::Violation,
+        }
+    }
+
+    fn on_probe(&mut self, message: Backend) -> Verdict {
+        match message {
+            Backend::ReadyForQuery => {
+                self.queue.pop_front();
+                Verdict::SetupDone
+            }
+            Backend::DataRow => Verdict::Answer,
+            Backend::RowDescription | Backend::CommandComplete | Backend::ErrorResponse => {
+                Verdict::Hide
+            }
             _ => Verdict::Violation,
         }
     }

@@ -7,14 +7,14 @@ use crate::clock;
 use crate::metrics::{QueryRoute, StatementKind};
 use crate::protocol::frame::TransactionStatus;
 use crate::registry::Activity;
-use crate::router::{Command, Decision, Discard, PinReason, Target, TransactionEffect};
+use crate::router::{
+    Command, Decision, Discard, Effect, PinReason, PinSet, Target, TransactionEffect,
+};
 
 impl Session {
     /// Before a statement that the server will run.
-    pub(super) fn about_to_run(&mut self, decision: &Decision) {
-        if let Some(reason) = decision.pin {
-            self.pin(reason);
-        }
+    pub(super) fn about_to_run(&mut self, decision: &Decision, effects: Option<&[Effect]>) {
+        self.note_state(decision, effects);
         if decision.discard == Discard::All {
             self.statements.clear();
         }
@@ -55,7 +55,33 @@ impl Session {
         }
     }
 
-    pub(super) fn run_of(&self, decision: &Decision) -> Run {
+    /// What the statement may leave behind, or take away, on its server connection.
+    fn note_state(&mut self, decision: &Decision, effects: Option<&[Effect]>) {
+        if decision.unseen
+            && let Some(link) = &mut self.link
+        {
+            link.checkout.unseen_by = self.number;
+        }
+        let mut pins = decision.pins;
+        if let Some(effects) = effects {
+            self.about_to_set(effects);
+            if !effects.contains(&Effect::Unknown) {
+                pins = pins.without(PinReason::Set.into());
+            }
+        }
+        let alone = self.transaction.status == TransactionStatus::Idle
+            && decision.transaction == TransactionEffect::None
+            && !decision.releases
+            && self.buffers.as_ref().is_none_or(|b| b.replies.is_empty());
+        if !pins.is_empty() {
+            self.pin(pins, alone);
+        } else if decision.releases && !self.pins.is_empty() {
+            self.pins.doubt();
+        }
+    }
+
+    pub(super) fn run_of(&self, decision: &Decision, mut effects: Vec<Effect>) -> Run {
+        effects.reverse();
         let ends = match decision.transaction {
             TransactionEffect::Commit
             | TransactionEffect::CommitAndChain
@@ -80,24 +106,17 @@ impl Session {
             command: decision.command,
             writes: decision.writes,
             commits,
+            effects,
         }
     }
 
-    pub(super) fn pin(&mut self, reason: PinReason) {
-        if reason == PinReason::Reset && self.pinned.is_none() {
-            if let Some(link) = &mut self.link {
-                link.checkout.parameters_unsure = true;
-            }
-            return;
-        }
-        if self.pinned.is_none() {
+    /// Keeps the session on its server connection; `sure` unless that may turn out to be needless.
+    pub(super) fn pin(&mut self, pins: PinSet, sure: bool) {
+        for reason in pins.without(self.pins.held()).iter() {
             self.context.metrics.pinned(reason.as_str());
             tracing::debug!(client = %self.identity.address, reason = reason.as_str(), "pinned");
         }
-        // What can't be undone by a reset outweighs what can.
-        if self.pinned != Some(PinReason::Load) {
-            self.pinned = Some(reason);
-        }
+        self.pins.add(pins, sure);
     }
 }
 

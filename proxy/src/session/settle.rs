@@ -24,7 +24,9 @@ impl Session {
             .buffers
             .as_ref()
             .is_some_and(|b| !b.server_in.is_empty());
-        let Some(link) = self.link.take() else { return };
+        let Some(mut link) = self.link.take() else {
+            return;
+        };
         self.identity.registration.client().nothing_to_cancel();
         if unread || !link.at_rest {
             // Nobody knows what state it is in.
@@ -34,6 +36,7 @@ impl Session {
             drop(link);
             return;
         }
+        self.leave_parameters(&mut link);
         link.checkout.release(clock::now());
     }
 
@@ -64,7 +67,8 @@ impl Session {
                 | Reply::Sync { .. }
                 | Reply::Query(_)
                 | Reply::Function
-                | Reply::Setup => {}
+                | Reply::Setup
+                | Reply::Probe => {}
             }
         }
     }

@@ -94,13 +94,18 @@ impl Session {
             self.consume(header);
             return Ok(Step::Again);
         }
-        self.about_to_run(&decision);
+        let effects = self.buffers.as_deref().and_then(|buffers| {
+            let there = header.len.min(buffers.client_in.len());
+            let text = &buffers.client_in[HEADER..there];
+            decision.effects(text.strip_suffix(b"\0").unwrap_or(text), self.quoting)
+        });
+        self.about_to_run(&decision, effects.as_deref());
         if let (true, Some(buffers)) = (self.context.tuning.load().log_queries, &self.buffers) {
             let there = header.len.min(buffers.client_in.len());
             let text = &buffers.client_in[HEADER..there];
             self.log_statement(text.strip_suffix(b"\0").unwrap_or(text), &decision);
         }
-        let run = self.run_of(&decision);
+        let run = self.run_of(&decision, effects.unwrap_or_default());
         let buffers = self.buffers();
         let there = header.len.min(buffers.client_in.len());
         buffers
@@ -234,21 +239,23 @@ impl Session {
                 {
                     return Ok(());
                 }
-                self.about_to_run(&decision);
+                let effects = decision.effects(statement.text(), self.quoting);
+                self.about_to_run(&decision, effects.as_deref());
                 if self.context.tuning.load().log_queries {
                     self.log_statement(statement.text(), &decision);
                 }
-                self.run_of(&decision)
+                self.run_of(&decision, effects.unwrap_or_default())
             }
             // A cursor of DECLARE, or an error that the server will name.
             None => {
                 if self.transaction.status == TransactionStatus::Idle {
-                    self.pin(PinReason::UnknownState);
+                    self.pin(PinReason::UnknownState.into(), true);
                 }
                 Run {
                     command: Command::Other,
                     writes: true,
                     commits: false,
+                    effects: Vec::new(),
                 }
             }
         };

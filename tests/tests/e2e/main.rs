@@ -7,6 +7,7 @@
 )]
 
 mod cancel;
+mod carried_parameters;
 mod command_line;
 mod drivers;
 mod dump_restore;
@@ -34,3 +35,4 @@ mod signals;
 mod startup_parameters;
 mod timeouts;
 mod tokio_driver;
+mod unpinning;

@@ -209,9 +209,10 @@ fn resets_go_back_to_the_startup(mut client: Wire) {
     client.run("reset work_mem");
     assert_eq!(client.one("show work_mem"), "7MB");
     assert_eq!(client.one("show app.tenant"), "red");
-    // In a transaction the server's default is seen until its end.
     client.run("begin");
     client.run("reset app.tenant");
+    client.run("set transaction isolation level repeatable read");
+    assert_eq!(client.one("show app.tenant"), "blue", "in the transaction");
     client.run("commit");
     assert_eq!(client.one("show app.tenant"), "blue");
     for all in ["reset all", "discard all"] {
@@ -240,9 +241,12 @@ const STARTUP: [(&str, &str); 3] = [
 ];
 
 #[test]
-fn reset_in_a_pinned_session_goes_back_to_the_startup() {
-    let stage = single("reset_pinned");
+fn reset_goes_back_to_the_startup() {
+    let stage = single("reset_startup");
     resets_go_back_to_the_startup(stage.client_with(&STARTUP));
+    let mut pinned = stage.client_with(&STARTUP);
+    pinned.run("create temp table keeps_it_here ()");
+    resets_go_back_to_the_startup(pinned);
 }
 
 #[test]
@@ -255,7 +259,9 @@ fn reset_in_session_mode_goes_back_to_the_startup() {
 
 #[test]
 fn kept_session_whose_startup_parameters_cannot_be_given_back_ends_with_a_word() {
-    let stage = single("reset_refused");
+    let stage = Stage::with("reset_refused", |setup| {
+        setup.with("[pool]\nmode = \"session\"\nsize = 1")
+    });
     let parameters = [
         ("user", "postgres"),
         ("database", stage.database.as_str()),

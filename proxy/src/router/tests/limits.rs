@@ -1,6 +1,6 @@
 //! Long and deep texts: no stack overflow, no stall, no surprise.
 
-use super::super::{Command, Decision, PinReason, Quoting, Reason, Target};
+use super::super::{Command, Decision, PinReason, PinSet, Quoting, Reason, Target};
 use super::{decide, router};
 
 /// Half a thread's usual stack; unoptimised, sqlparser takes several times of what it needs
@@ -114,11 +114,14 @@ fn huge_texts_are_not_looked_into() {
     let value = "x".repeat(2 << 20);
     let insert = format!("INSERT INTO t VALUES ('{value}')");
     let decision = router.decide(insert.as_bytes(), Quoting::Standard);
-    assert_eq!((decision.command, decision.pin), (Command::Insert, None));
+    assert_eq!(
+        (decision.command, decision.pins),
+        (Command::Insert, PinSet::NONE)
+    );
     let select = router.decide(format!("SELECT '{value}'").as_bytes(), Quoting::Standard);
     assert_eq!(
-        (select.reason, select.pin),
-        (Reason::TooLong, Some(PinReason::UnknownState))
+        (select.reason, select.pins),
+        (Reason::TooLong, PinSet::of(PinReason::UnknownState))
     );
     assert_eq!(router.cache_stats().entries, 0);
 }

@@ -9,7 +9,7 @@ fn replica(statements: &[&str]) {
     assert!(
         statements
             .iter()
-            .all(|sql| !decide(sql).writes && decide(sql).pin.is_none())
+            .all(|sql| !decide(sql).writes && decide(sql).pins.is_empty())
     );
 }
 

@@ -1,6 +1,6 @@
 //! Session state and transactions.
 
-use super::super::{Discard, PinReason, Reason, Target, TransactionEffect};
+use super::super::{Discard, PinReason, PinSet, Reason, Target, TransactionEffect};
 use super::decide;
 
 #[test]
@@ -15,7 +15,7 @@ fn session_state_pins_with_its_reason() {
             "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
             Some(PinReason::Set),
         ),
-        ("RESET ALL", Some(PinReason::Reset)),
+        ("RESET ALL", Some(PinReason::Set)),
         ("SET LOCAL a = 1", None),
         ("SET TRANSACTION READ ONLY", None),
         ("SET CONSTRAINTS ALL DEFERRED", None),
@@ -83,15 +83,16 @@ fn session_state_pins_with_its_reason() {
             "PREPARE p AS WITH x AS (DELETE FROM t RETURNING *) SELECT * FROM x",
             Some(PinReason::Prepare),
         ),
-        ("EXECUTE p", Some(PinReason::Prepare)),
-        ("DEALLOCATE ALL", Some(PinReason::Prepare)),
+        ("EXECUTE p", None),
+        ("DEALLOCATE ALL", None),
         ("PREPARE TRANSACTION 'x'", None),
         ("DO $$ BEGIN PERFORM 1; END $$", None),
         ("CALL p()", None),
         ("SELECT nextval('s')", None),
     ] {
         let decision = decide(sql);
-        assert_eq!(decision.pin, pin, "{sql}");
+        let pins = pin.map_or(PinSet::NONE, PinSet::of);
+        assert_eq!(decision.pins, pins, "{sql}");
         assert!(pin.is_none() || decision.target == Target::Primary, "{sql}");
     }
 }
@@ -112,7 +113,60 @@ fn state_hidden_behind_other_statements_still_pins() {
         "CREATE RULE r AS ON INSERT TO t DO (SELECT 1; SELECT 2); SET a = 1",
         "CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT CASE WHEN true THEN 1 END; END; SET a = 1",
     ] {
-        assert!(decide(sql).pin.is_some(), "{sql}");
+        assert!(!decide(sql).pins.is_empty(), "{sql}");
+    }
+}
+
+#[test]
+fn every_reason_to_pin_counts() {
+    let decision = decide("SET a = 1; CREATE TEMP TABLE t AS SELECT pg_advisory_lock(1)");
+    let all = [
+        PinReason::Set,
+        PinReason::TempTable,
+        PinReason::AdvisoryLock,
+    ];
+    assert_eq!(decision.pins.iter().collect::<Vec<_>>(), all);
+}
+
+#[test]
+fn what_may_give_state_back_is_known() {
+    for sql in [
+        "UNLISTEN *",
+        "DROP TABLE t",
+        "CLOSE c",
+        "DEALLOCATE p",
+        "DISCARD TEMP",
+        "SELECT pg_advisory_unlock(1)",
+        "SELECT pg_try_advisory_lock(1)",
+        "SELECT 1; UNLISTEN x",
+    ] {
+        assert!(decide(sql).releases, "{sql}");
+    }
+    for sql in ["LISTEN x", "SELECT 1", "SELECT pg_advisory_lock(1)"] {
+        assert!(!decide(sql).releases, "{sql}");
+    }
+}
+
+#[test]
+fn code_that_was_not_looked_at_is_unseen() {
+    for sql in [
+        "SELECT f()",
+        "CALL p()",
+        "DO 'x'",
+        "SELECT 1 <~~> 2",
+        "CREATE TABLE t AS SELECT f()",
+        "INSERT INTO t VALUES (1); SELECT f()",
+        "/* pgconvoy: replica */ SELECT f()",
+    ] {
+        assert!(decide(sql).unseen, "{sql}");
+    }
+    for sql in [
+        "SELECT 1",
+        "INSERT INTO t VALUES (1)",
+        "SET a = 1",
+        "SELECT nextval('s')",
+    ] {
+        assert!(!decide(sql).unseen, "{sql}");
     }
 }
 

@@ -315,7 +315,7 @@ fn unsafe_quoting_keeps_everything_on_the_primary() {
         assert_eq!(decision.target, Target::Primary, "{sql}");
     }
     let hidden = router.decide(br"SELECT '\'; SET a = 1; --'", Quoting::Unsafe);
-    assert!(hidden.writes && hidden.pin.is_some());
+    assert!(hidden.writes && !hidden.pins.is_empty());
     assert!(
         router
             .decide(b"show pool_nodes", Quoting::Unsafe)

@@ -4,6 +4,7 @@ const READ: Run = Run {
     command: Command::Select,
     writes: false,
     commits: false,
+    effects: Vec::new(),
 };
 
 fn queue(replies: Vec<Reply<u8>>) -> Replies<u8> {

@@ -1,0 +1,393 @@
+//! The parameters of a session, through transactions and savepoints. PURE.
+//!
+//! What a statement sets counts from its CommandComplete on and goes with a transaction that is
+//! rolled back, as on the server (PostgreSQL docs, SET). What is only set for a transaction stays
+//! on the server and is not known here.
+
+use std::sync::Arc;
+
+use crate::backend::parameters::{ParameterSet, Setting};
+use crate::router::{Assignment, Effect, Value};
+
+/// Savepoints that are remembered within a transaction.
+const MAX_SAVEPOINTS: usize = 1024;
+
+/// What of the connection's own values a statement has taken away that the session still wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Lost {
+    /// These.
+    Some(Vec<String>),
+    /// All but who the session acts as.
+    AllButIdentity,
+    /// All.
+    All,
+}
+
+impl Lost {
+    /// Whether the parameter `name` is one of them.
+    pub(super) fn has(&self, name: &str) -> bool {
+        match self {
+            Self::Some(names) => names.iter().any(|lost| lost == name),
+            Self::AllButIdentity => !is_identity(name),
+            Self::All => true,
+        }
+    }
+
+    /// What is lost of both; more than that does no harm.
+    pub(super) fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Some(mut names), Self::Some(more)) => {
+                names.extend(more);
+                Self::Some(names)
+            }
+            (Self::AllButIdentity, Self::AllButIdentity) => Self::AllButIdentity,
+            (Self::AllButIdentity, Self::Some(names))
+            | (Self::Some(names), Self::AllButIdentity)
+                if !names.iter().any(|name| is_identity(name)) =>
+            {
+                Self::AllButIdentity
+            }
+            _ => Self::All,
+        }
+    }
+}
+
+fn is_identity(name: &str) -> bool {
+    matches!(name, "role" | "session_authorization")
+}
+
+/// What came of an effect.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// The session knows its parameters.
+    Known,
+    /// So it does, but the connection lacks some of them.
+    Lost(Lost),
+    /// It does not know them any more.
+    Unknown,
+}
+
+/// A transaction's way back.
+#[derive(Debug)]
+struct History {
+    at_start: Arc<ParameterSet>,
+    savepoints: Vec<(String, Arc<ParameterSet>)>,
+    /// Names set or reset in it; `None` is all.
+    touched: Option<Vec<String>>,
+}
+
+/// See the module's head.
+#[derive(Debug)]
+pub(super) struct Parameters {
+    startup: Arc<ParameterSet>,
+    current: Arc<ParameterSet>,
+    history: Option<Box<History>>,
+}
+
+impl Parameters {
+    /// As the client asked for at its startup.
+    pub(super) fn new(startup: Arc<ParameterSet>) -> Self {
+        Self {
+            current: Arc::clone(&startup),
+            startup,
+            history: None,
+        }
+    }
+
+    /// As they are now.
+    pub(super) fn current(&self) -> &Arc<ParameterSet> {
+        &self.current
+    }
+
+    /// Takes an equal set that others have, too.
+    pub(super) fn share(&mut self, equal: Arc<ParameterSet>) {
+        self.current = equal;
+    }
+
+    /// Whether something may have to be taken back.
+    pub(super) fn is_open(&self) -> bool {
+        self.history.is_some()
+    }
+
+    /// Whether the open transaction has set or reset `name` (in lower case).
+    pub(super) fn has_touched(&self, name: &str) -> bool {
+        self.history.as_ref().is_some_and(|history| {
+            (history.touched.as_ref()).is_none_or(|names| names.iter().any(|n| n == name))
+        })
+    }
+
+    /// A statement with this effect has succeeded.
+    pub(super) fn apply(&mut self, effect: Effect) -> Outcome {
+        match effect {
+            Effect::None => Outcome::Known,
+            Effect::Unknown => Outcome::Unknown,
+            Effect::Set(assignments) => self.set(assignments),
+            Effect::Reset(name) => self.reset(name),
+            Effect::ResetAll => self.reset_all(),
+            Effect::DiscardAll => {
+                self.touch_all();
+                self.current = Arc::clone(&self.startup);
+                self.lost(Lost::All)
+            }
+            Effect::Savepoint(name) => self.savepoint(name),
+            Effect::Release(name) => self.leave(&name, false),
+            Effect::RollbackTo(name) => self.leave(&name, true),
+        }
+    }
+
+    /// The transaction was committed.
+    pub(super) fn committed(&mut self) {
+        self.history = None;
+    }
+
+    /// The transaction was rolled back.
+    pub(super) fn rolled_back(&mut self) {
+        if let Some(history) = self.history.take() {
+            self.current = history.at_start;
+        }
+    }
+
+    /// The server has reported this value at the transaction's end. Where it has set the parameter it
+    /// is what to carry: of two SETs of `DateStyle` the second may change half of it only.
+    pub(super) fn reported(&mut self, name: &str, value: &str) {
+        let lower = name.to_ascii_lowercase();
+        let carried = self.current.get(&lower);
+        if self.has_touched(&lower) && carried.is_some() && carried != self.startup.get(&lower) {
+            self.adopt(&lower, value);
+        }
+    }
+
+    /// The server reports a value that no statement is known to have set. Not to be taken back: it
+    /// is reported at the transaction's end.
+    pub(super) fn adopt(&mut self, name: &str, value: &str) {
+        let mut set = ParameterSet::clone(&self.current);
+        set.set(name.to_ascii_lowercase(), Setting::Value(value.to_owned()));
+        self.current = self.shared(set);
+    }
+
+    fn history(&mut self) -> &mut History {
+        self.history.get_or_insert_with(|| {
+            Box::new(History {
+                at_start: Arc::clone(&self.current),
+                savepoints: Vec::new(),
+                touched: Some(Vec::new()),
+            })
+        })
+    }
+
+    fn touch(&mut self, name: &str) {
+        if let Some(names) = &mut self.history().touched
+            && !names.iter().any(|n| n == name)
+        {
+            names.push(name.to_owned());
+        }
+    }
+
+    fn touch_all(&mut self) {
+        self.history().touched = None;
+    }
+
+    fn set(&mut self, assignments: Vec<Assignment>) -> Outcome {
+        let mut set = ParameterSet::clone(&self.current);
+        for assignment in assignments {
+            self.touch(&assignment.name);
+            assign(&mut set, assignment);
+        }
+        self.current = self.shared(set);
+        Outcome::Known
+    }
+
+    /// Sessions that want the same as they began with share one object with the others.
+    fn shared(&self, set: ParameterSet) -> Arc<ParameterSet> {
+        if set == *self.startup {
+            Arc::clone(&self.startup)
+        } else {
+            Arc::new(set)
+        }
+    }
+
+    fn reset(&mut self, name: String) -> Outcome {
+        self.touch(&name);
+        let startup = self.startup.get(&name).cloned();
+        let mut set = ParameterSet::clone(&self.current);
+        if name == "session_authorization" {
+            set.remove("role");
+        }
+        let lost = startup.is_some();
+        match startup {
+            Some(value) => set.set(name.clone(), value),
+            None => set.remove(&name),
+        }
+        self.current = self.shared(set);
+        if lost {
+            self.lost(Lost::Some(vec![name]))
+        } else {
+            Outcome::Known
+        }
+    }
+
+    fn reset_all(&mut self) -> Outcome {
+        self.touch_all();
+        let mut set = self.startup.filtered(|name| !is_identity(name));
+        for (name, value) in self.current.iter().filter(|(name, _)| is_identity(name)) {
+            set.set(name.to_owned(), value.clone());
+        }
+        self.current = self.shared(set);
+        self.lost(Lost::AllButIdentity)
+    }
+
+    fn lost(&self, lost: Lost) -> Outcome {
+        if self.current.iter().any(|(name, _)| lost.has(name)) {
+            Outcome::Lost(lost)
+        } else {
+            Outcome::Known
+        }
+    }
+
+    fn savepoint(&mut self, name: String) -> Outcome {
+        let current = Arc::clone(&self.current);
+        let savepoints = &mut self.history().savepoints;
+        if savepoints.len() >= MAX_SAVEPOINTS {
+            // One that is used again may be among those forgotten.
+            savepoints.remove(0);
+        }
+        savepoints.push((name, current));
+        Outcome::Known
+    }
+
+    /// RELEASE, or ROLLBACK TO, which keeps the savepoint.
+    fn leave(&mut self, name: &str, back: bool) -> Outcome {
+        let savepoints = &mut self.history().savepoints;
+        let Some(at) = savepoints.iter().rposition(|(n, _)| n == name) else {
+            return Outcome::Unknown;
+        };
+        if back {
+            let then = Arc::clone(&savepoints[at].1);
+            savepoints.truncate(at + 1);
+            self.current = then;
+        } else {
+            savepoints.truncate(at);
+        }
+        Outcome::Known
+    }
+}
+
+fn assign(set: &mut ParameterSet, assignment: Assignment) {
+    if assignment.name == "session_authorization" {
+        // It ends SET ROLE (PostgreSQL docs, SET SESSION AUTHORIZATION).
+        set.remove("role");
+    }
+    let value = match assignment.value {
+        Value::Literal(value) => Setting::Value(value),
+        Value::Clause(clause) => Setting::Clause(clause),
+    };
+    set.set(assignment.name, value);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::router::effects;
+
+    fn session(startup: &[(&str, &str)]) -> Parameters {
+        let pairs = startup
+            .iter()
+            .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
+        Parameters::new(ParameterSet::new(pairs).unwrap())
+    }
+
+    fn run(session: &mut Parameters, sql: &str) -> Outcome {
+        let mut last = Outcome::Known;
+        for effect in effects(sql.as_bytes()) {
+            last = session.apply(effect);
+        }
+        last
+    }
+
+    fn shown(session: &Parameters) -> Vec<String> {
+        let entries = session.current().iter();
+        entries
+            .map(|(name, value)| match value {
+                Setting::Value(value) => format!("{name}={value}"),
+                Setting::Clause(clause) => clause.clone(),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn what_is_set_stays_when_its_transaction_is_committed_and_goes_when_it_is_not() {
+        let mut session = session(&[("work_mem", "7MB")]);
+        run(&mut session, "set a.b = 1");
+        session.committed();
+        run(
+            &mut session,
+            "set a.b = 2; set work_mem = 3; set local a.c = 4",
+        );
+        assert_eq!(shown(&session), ["a.b = 2", "work_mem = 3"]);
+        session.rolled_back();
+        assert_eq!(shown(&session), ["a.b = 1", "work_mem=7MB"]);
+    }
+
+    #[test]
+    fn savepoints_take_back_what_was_set_since() {
+        let mut session = session(&[]);
+        run(
+            &mut session,
+            "begin; set a.a = 1; savepoint s; set a.a = 2; savepoint s; set a.a = 3",
+        );
+        run(&mut session, "rollback to s");
+        assert_eq!(shown(&session), ["a.a = 2"]);
+        run(
+            &mut session,
+            "set a.a = 4; rollback to s; release s; rollback to s",
+        );
+        assert_eq!(shown(&session), ["a.a = 1"]);
+        assert_eq!(run(&mut session, "release s; release s"), Outcome::Unknown);
+        session.committed();
+        assert_eq!(shown(&session), ["a.a = 1"]);
+        session.rolled_back();
+        assert_eq!(shown(&session), ["a.a = 1"]);
+    }
+
+    #[test]
+    fn resets_go_back_to_the_startup_and_tell_what_the_connection_has_lost() {
+        let mut session = session(&[("datestyle", "German"), ("role", "r")]);
+        assert_eq!(
+            run(&mut session, "set work_mem = 1; reset work_mem"),
+            Outcome::Known
+        );
+        assert_eq!(
+            run(&mut session, "set datestyle = iso; reset DateStyle"),
+            Outcome::Lost(Lost::Some(vec!["datestyle".to_owned()]))
+        );
+        run(&mut session, "set role x; set a.b = 1");
+        assert_eq!(
+            run(&mut session, "reset all"),
+            Outcome::Lost(Lost::AllButIdentity)
+        );
+        assert_eq!(shown(&session), ["datestyle=German", "role x"]);
+        assert_eq!(run(&mut session, "discard all"), Outcome::Lost(Lost::All));
+        assert_eq!(shown(&session), ["datestyle=German", "role=r"]);
+        run(&mut session, "set session authorization y");
+        assert_eq!(
+            shown(&session),
+            ["datestyle=German", "session authorization y"]
+        );
+    }
+
+    #[test]
+    fn what_the_transaction_has_touched_is_known_until_its_end() {
+        let mut session = session(&[]);
+        run(&mut session, "set timezone = 'UTC'");
+        assert!(session.has_touched("timezone") && !session.has_touched("datestyle"));
+        run(&mut session, "reset all");
+        assert!(session.has_touched("datestyle"));
+        session.committed();
+        assert!(!session.has_touched("timezone"));
+        session.adopt("DateStyle", "SQL, DMY");
+        assert_eq!(
+            shown(&session),
+            ["datestyle=SQL, DMY", "timezone = 'UTC'"][..1]
+        );
+    }
+}

@@ -1,0 +1,288 @@
+//! The session's parameters on their way: what its statements set, what the connection at hand lacks,
+//! and what the client is told.
+
+use std::sync::Arc;
+
+use super::Session;
+use super::attach::{Link, Restore};
+use super::parameters::{Lost, Outcome};
+use super::replies::Reply;
+use crate::backend::parameters::{ParameterSet, Setting};
+use crate::backend::reported::Reported;
+use crate::protocol::frame::TransactionStatus;
+use crate::protocol::{to_client, to_server};
+use crate::router::{Effect, PinReason, Quoting};
+
+/// What a CommandComplete says of the transaction and of the connection's own state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tag {
+    Commit,
+    Rollback,
+    DiscardAll,
+    DeallocateAll,
+    Other,
+}
+
+impl Tag {
+    /// Reads a CommandComplete's body.
+    pub(super) fn of(body: &[u8]) -> Self {
+        match body {
+            b"COMMIT\0" | b"PREPARE TRANSACTION\0" => Self::Commit,
+            b"ROLLBACK\0" => Self::Rollback,
+            b"DISCARD ALL\0" => Self::DiscardAll,
+            b"DEALLOCATE ALL\0" => Self::DeallocateAll,
+            _other_tag => Self::Other,
+        }
+    }
+}
+
+impl Session {
+    /// A statement has succeeded.
+    pub(super) fn completed(&mut self, tag: Tag, effect: Option<Effect>) {
+        match (tag, &effect) {
+            (Tag::Commit, _) => self.parameters.committed(),
+            (Tag::Rollback, None | Some(Effect::None)) => {
+                self.parameters.rolled_back();
+                self.parameters_changed();
+            }
+            (Tag::DiscardAll | Tag::DeallocateAll, _) => {
+                if let Some(link) = &mut self.link {
+                    link.checkout.prepared.clear();
+                }
+                if tag == Tag::DiscardAll {
+                    self.pins.discarded();
+                }
+            }
+            (Tag::Rollback | Tag::Other, _) => {}
+        }
+        let Some(effect) = effect.filter(|effect| *effect != Effect::None) else {
+            return;
+        };
+        match self.parameters.apply(effect) {
+            Outcome::Known => {}
+            Outcome::Lost(lost) => {
+                if let Some(link) = &mut self.link {
+                    link.restore.add(lost);
+                }
+            }
+            Outcome::Unknown => self.pin(PinReason::Set.into(), true),
+        }
+        self.parameters_changed();
+    }
+
+    /// ReadyForQuery has come: what the server says of its parameters is true for the client.
+    pub(super) fn settle_parameters(&mut self, idle: bool) {
+        let news = self.link.as_ref().map(|l| &l.checkout.reported);
+        let news = news.filter(|reported| !reported.looks_like(&self.told));
+        if let Some(reported) = news.cloned() {
+            let before = std::mem::replace(&mut self.told, reported);
+            self.told_before.get_or_insert(before);
+            self.quoting = quoting(&self.told);
+        }
+        if !idle {
+            return;
+        }
+        if let Some(before) = self.told_before.take() {
+            self.adopt_reported(&before);
+        }
+        if self.parameters.is_open() {
+            if self.transaction.failed {
+                self.parameters.rolled_back();
+            } else {
+                for (name, value) in self.told.iter().filter(|(name, _)| can_be_set(name)) {
+                    self.parameters.reported(name, value);
+                }
+                self.parameters.committed();
+            }
+            self.parameters_changed();
+        }
+    }
+
+    /// What was set by code that was not looked at is seen by what the server reports.
+    fn adopt_reported(&mut self, before: &Arc<Reported>) {
+        let now = Arc::clone(&self.told);
+        for (name, value) in now.news(before) {
+            let lower = name.to_ascii_lowercase();
+            if can_be_set(&lower) && !self.parameters.has_touched(&lower) {
+                self.parameters.adopt(&lower, value);
+                self.parameters_changed();
+            }
+        }
+    }
+
+    /// What depends on the parameters is brought in line with them.
+    pub(super) fn parameters_changed(&mut self) {
+        let common = self.context.common(self.parameters.current());
+        self.parameters.share(common);
+        let current = self.parameters.current();
+        self.space = self.context.space(current);
+        self.serializable = is_serializable(current);
+    }
+
+    /// Before a statement that sets something: until the server has said what came of it, text is
+    /// read with distrust if that is what it may change.
+    pub(super) fn about_to_set(&mut self, effects: &[Effect]) {
+        let reads_differently =
+            |name: &str| matches!(name, "client_encoding" | "standard_conforming_strings");
+        let changes = effects.iter().any(|effect| match effect {
+            Effect::Set(set) => set.iter().any(|a| reads_differently(&a.name)),
+            Effect::Reset(name) => reads_differently(name),
+            Effect::None
+            | Effect::ResetAll
+            | Effect::DiscardAll
+            | Effect::Savepoint(_)
+            | Effect::Release(_)
+            | Effect::RollbackTo(_)
+            | Effect::Unknown => false,
+        });
+        if changes {
+            self.quoting = Quoting::Unsafe;
+        }
+    }
+
+    /// Gives a kept connection back the startup parameters that a RESET has taken away, ahead of the
+    /// next request.
+    pub(super) fn restore_parameters(&mut self) {
+        let failed = self.transaction.status == TransactionStatus::Failed;
+        let owed = self.buffers.as_ref().is_some_and(|b| !b.replies.is_empty());
+        let Some(link) = self.link.as_mut() else {
+            return;
+        };
+        let Restore::Due(lost) = &link.restore else {
+            return;
+        };
+        if failed || owed || self.batch.is_open() {
+            return;
+        }
+        let sql = self.parameters.current().again(|name| lost.has(name));
+        link.restore = Restore::None;
+        let Some(sql) = sql else { return };
+        let buffers = self.buffers();
+        to_server::query(&mut buffers.server_out, sql.as_bytes());
+        buffers.replies.push(Reply::Setup);
+    }
+
+    /// Makes the connection this session's own, ahead of its first request on it.
+    pub(super) fn carry_parameters(&mut self, link: &mut Link) {
+        let wanted = self.parameters.current();
+        let checkout = &mut link.checkout;
+        let clean = checkout.unseen_by == 0 || checkout.unseen_by == self.number;
+        if Arc::ptr_eq(&checkout.parameters, wanted) && clean && !checkout.parameters_unsure {
+            self.tell_reported(&link.checkout.reported);
+            return;
+        }
+        let sql = checkout.carry(wanted, self.number);
+        checkout.carries(wanted, self.number);
+        match sql {
+            None => self.tell_reported(&link.checkout.reported),
+            Some(sql) => {
+                let buffers = self.buffers();
+                to_server::query(&mut buffers.server_out, sql.as_bytes());
+                buffers.replies.push(Reply::Setup);
+            }
+        }
+    }
+
+    /// The connection has what the session wants: the client is told where that is not what it knows.
+    pub(super) fn tell_reported(&mut self, reported: &Arc<Reported>) {
+        if Arc::ptr_eq(reported, &self.told) || reported.looks_like(&self.told) {
+            return;
+        }
+        let told = std::mem::replace(&mut self.told, Arc::clone(reported));
+        let out = &mut self.buffers().client_out;
+        for (name, value) in reported.news(&told) {
+            to_client::parameter_status(out, name.as_bytes(), value.as_bytes());
+        }
+        self.quoting = quoting(&self.told);
+    }
+
+    /// A request of our own is done, its answer hidden.
+    pub(super) fn setup_done(&mut self) {
+        let Some(link) = &mut self.link else { return };
+        link.at_rest = true;
+        let reported = Arc::clone(&link.checkout.reported);
+        self.tell_reported(&reported);
+    }
+
+    /// What the connection has when the session leaves it.
+    pub(super) fn leave_parameters(&self, link: &mut Link) {
+        let current = self.parameters.current();
+        match &link.restore {
+            Restore::Due(lost) => {
+                let left = current.filtered(|name| !lost.has(name));
+                link.checkout.parameters = Arc::new(left);
+            }
+            Restore::None => {
+                if !Arc::ptr_eq(&link.checkout.parameters, current) {
+                    link.checkout.parameters = Arc::clone(current);
+                }
+            }
+        }
+    }
+
+    /// The server is asked whether what kept the session on its connection is still there.
+    pub(super) fn ask_pins(&mut self) {
+        let idle = self.transaction.status == TransactionStatus::Idle;
+        let Some(sql) = self.pins.ready(idle && self.link.is_some()) else {
+            return;
+        };
+        let buffers = self.buffers();
+        to_server::query(&mut buffers.server_out, sql.as_bytes());
+        buffers.replies.push(Reply::Probe);
+    }
+
+    /// The session's parameters are what they were before its lost transaction.
+    pub(super) fn transaction_lost(&mut self) {
+        self.transaction = super::Transaction::NONE;
+        if self.parameters.is_open() {
+            self.parameters.rolled_back();
+            self.parameters_changed();
+        }
+        self.told_before = None;
+        self.statements.transaction_ended();
+    }
+
+    /// A session whose parameters can't be had again can't go on elsewhere.
+    pub(super) fn keeps_its_connection(&self) -> bool {
+        !self.pins.is_empty() || self.identity.mode == super::PoolMode::Session
+    }
+}
+
+impl Restore {
+    fn add(&mut self, lost: Lost) {
+        *self = match std::mem::replace(self, Self::None) {
+            Self::None => Self::Due(lost),
+            Self::Due(before) => Self::Due(before.and(lost)),
+        };
+    }
+}
+
+/// Whether text can be read reliably under these parameters.
+pub(super) fn quoting(reported: &Reported) -> Quoting {
+    Quoting::of(
+        reported.get("client_encoding"),
+        reported.get("standard_conforming_strings"),
+    )
+}
+
+/// Whether a reported parameter is one that a session sets.
+fn can_be_set(name: &str) -> bool {
+    !matches!(
+        name,
+        "in_hot_standby"
+            | "integer_datetimes"
+            | "is_superuser"
+            | "server_encoding"
+            | "server_version"
+            | "session_authorization"
+    )
+}
+
+/// Whether the session's transactions are SERIALIZABLE by default, which a standby refuses.
+fn is_serializable(parameters: &ParameterSet) -> bool {
+    let value = parameters.get("default_transaction_isolation");
+    value.is_some_and(|value| {
+        let (Setting::Value(text) | Setting::Clause(text)) = value;
+        text.to_ascii_lowercase().contains("serializable")
+    })
+}
