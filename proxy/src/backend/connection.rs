@@ -1,6 +1,7 @@
 //! A logged-in server connection and what is known of its state.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf, BytesMut};
@@ -35,6 +36,10 @@ pub struct Connection {
     /// The session whose statements ran code here that was not looked at: what it left behind is
     /// unknown. 0 is none.
     pub unseen_by: u64,
+    /// The session that may have something remembered here of its sequences; 0 is none.
+    pub sequences_of: u64,
+    /// Tells it from all other connections of the instance.
+    pub serial: u64,
     /// What the server last reported of its parameters.
     pub reported: Arc<Reported>,
     /// When it was opened ([`clock::now`]).
@@ -42,6 +47,9 @@ pub struct Connection {
     /// When it was last given back.
     pub idle_since: u64,
 }
+
+/// The next connection's number.
+static NEXT: AtomicU64 = AtomicU64::new(1);
 
 impl Connection {
     /// A connection that has just logged in with no parameters of its own.
@@ -55,6 +63,8 @@ impl Connection {
             parameters: Arc::default(),
             parameters_unsure: false,
             unseen_by: 0,
+            sequences_of: 0,
+            serial: NEXT.fetch_add(1, Ordering::Relaxed),
             reported: Arc::new(reported),
             born: now,
             idle_since: now,
@@ -87,8 +97,8 @@ impl Connection {
     pub fn carries(&mut self, parameters: &Arc<ParameterSet>, session: u64) {
         self.parameters = Arc::clone(parameters);
         self.parameters_unsure = false;
-        if self.unseen_by != session {
-            self.unseen_by = 0;
+        if self.unseen_by != session && std::mem::take(&mut self.unseen_by) != 0 {
+            self.sequences_of = 0;
         }
     }
 

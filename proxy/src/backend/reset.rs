@@ -38,6 +38,7 @@ pub async fn reset(connection: &mut Connection, leftover: Leftover) -> bool {
         connection.parameters = std::sync::Arc::default();
         connection.parameters_unsure = false;
         connection.unseen_by = 0;
+        connection.sequences_of = 0;
     }
     match execute(connection, sql).await {
         Ok(status) => status == TransactionStatus::Idle,

@@ -139,6 +139,20 @@ impl Pool {
         })
     }
 
+    /// The idle connection with that number ([`Connection::serial`]), if it is here and nobody
+    /// waits.
+    #[must_use]
+    pub fn try_checkout_this(self: &Arc<Self>, serial: u64) -> Option<Checkout> {
+        if self.shared.budget.waiting() > 0 {
+            return None;
+        }
+        let object = self.idle.take_this(serial)?;
+        Some(Checkout {
+            object: Some(object),
+            pool: Arc::clone(self),
+        })
+    }
+
     /// A connection, waiting in line for as long as it takes; `since` ([`clock::now`]) is the
     /// place in the line. The caller bounds the wait and may drop the future at any time.
     ///

@@ -138,6 +138,23 @@ impl Idle {
             .ok()
     }
 
+    /// Takes the idle connection with that number, if it is here; the others keep their order.
+    #[must_use]
+    pub fn take_this(&self, serial: u64) -> Option<Object> {
+        let mut passed = Vec::new();
+        let found = loop {
+            match self.take() {
+                Some(object) if object.serial == serial => break Some(object),
+                Some(object) => passed.push(object),
+                None => break None,
+            }
+        };
+        while let Some(object) = passed.pop() {
+            drop(object);
+        }
+        found
+    }
+
     /// Takes a connection in and out again as one of this pool's.
     #[must_use]
     pub fn adopt(&self, pooled: Box<Pooled>) -> Option<Object> {

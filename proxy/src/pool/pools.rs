@@ -1,6 +1,7 @@
 //! All pools: found by node, database and user, made when first needed.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use arc_swap::ArcSwap;
@@ -25,6 +26,7 @@ pub struct TenantPools {
     worker: usize,
     directory: Arc<Directory>,
     by_node: Box<[OnceLock<Arc<Pool>>]>,
+    asks_sequences: AtomicBool,
 }
 
 impl TenantPools {
@@ -58,6 +60,17 @@ impl TenantPools {
     #[must_use]
     pub fn tenant(&self) -> &Tenant {
         &self.tenant
+    }
+
+    /// Whether the tenant's applications were seen to ask for `currval` or `lastval`.
+    #[must_use]
+    pub fn asks_sequences(&self) -> bool {
+        self.asks_sequences.load(Ordering::Relaxed)
+    }
+
+    /// They were.
+    pub fn seen_asking_sequences(&self) {
+        self.asks_sequences.store(true, Ordering::Relaxed);
     }
 
     /// Server logins of this tenant prove themselves with `credential` from now on.
@@ -244,6 +257,7 @@ impl Pools {
                     .iter()
                     .map(|_| OnceLock::new())
                     .collect(),
+                asks_sequences: AtomicBool::new(false),
             })
         });
         Arc::clone(pools)

@@ -85,6 +85,7 @@ fn together(all: Decision, next: Decision) -> Decision {
             effect => effect,
         },
         pins: all.pins.and(next.pins),
+        sequence: all.sequence.max(next.sequence),
         releases: all.releases || next.releases,
         unseen: all.unseen || next.unseen,
         discard: match next.discard {
@@ -148,6 +149,7 @@ fn statement(builtins: &Builtins, tokens: &[Token<'_>]) -> Decision {
             Target::Primary
         },
         pins,
+        sequence: state::sequence(tokens),
         releases: state::releases(tokens),
         unseen: is_unseen(decision.reason),
         ..decision

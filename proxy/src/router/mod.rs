@@ -33,7 +33,9 @@ use lexer::{Kind, Lexer};
 pub use cache::CacheStats;
 pub use effect::{Assignment, Effect, Value, effects};
 pub use pins::{PinReason, PinSet};
-pub use route::{Command, Decision, Discard, LocalCommand, Reason, Target, TransactionEffect};
+pub use route::{
+    Command, Decision, Discard, LocalCommand, Reason, SequenceUse, Target, TransactionEffect,
+};
 
 /// Text that is not certainly a plain write is looked into up to this many bytes, about two
 /// milliseconds' work. Literals count here, unlike in the parser's own limits.

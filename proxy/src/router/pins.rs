@@ -22,13 +22,15 @@ pub enum PinReason {
     Load,
     /// `setseed`.
     Seed,
+    /// What a session's `currval` and `lastval` will say, where the application asks them.
+    Sequence,
     /// Something that may have changed the session and could not be looked into.
     UnknownState,
 }
 
 impl PinReason {
     /// Every reason, in the order of declaration; for registering one metric child each.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Set,
         Self::Listen,
         Self::TempTable,
@@ -37,6 +39,7 @@ impl PinReason {
         Self::Prepare,
         Self::Load,
         Self::Seed,
+        Self::Sequence,
         Self::UnknownState,
     ];
 
@@ -52,6 +55,7 @@ impl PinReason {
             Self::Prepare => "prepare",
             Self::Load => "load",
             Self::Seed => "seed",
+            Self::Sequence => "sequence",
             Self::UnknownState => "unknown_state",
         }
     }

@@ -188,6 +188,17 @@ pub enum Discard {
     All,
 }
 
+/// What a statement has to do with what the server remembers of a session's sequences.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum SequenceUse {
+    /// Nothing that can be seen.
+    None,
+    /// `nextval`, `setval`: something is remembered.
+    Makes,
+    /// `currval`, `lastval`, if only in what it defines: what is remembered is asked for.
+    Reads,
+}
+
 /// A command the proxy answers without any server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LocalCommand {
@@ -215,6 +226,8 @@ pub struct Decision {
     pub transaction: TransactionEffect,
     /// Session state it may leave behind in its server connection.
     pub pins: PinSet,
+    /// What it has to do with the session's sequences.
+    pub sequence: SequenceUse,
     /// It may give such state back, or may have failed to make it.
     pub releases: bool,
     /// It calls what can't be looked into, which may change the session.
@@ -235,6 +248,7 @@ impl Decision {
             writes: true,
             transaction: TransactionEffect::None,
             pins: PinSet::NONE,
+            sequence: SequenceUse::None,
             releases: false,
             unseen: false,
             discard: Discard::Nothing,

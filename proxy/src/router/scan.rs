@@ -50,7 +50,7 @@ fn is_clear_call(text: &[u8]) -> bool {
             let name = quoted
                 .get(start.map_or(0, |start| start + 1)..)
                 .unwrap_or_default();
-            !name.contains(&b'\\') && state::call(name).is_none()
+            !name.contains(&b'\\') && !state::matters(name)
         }
         [.., byte] if byte.is_ascii_alphanumeric() || *byte == b'_' => {
             let start = text
@@ -59,7 +59,7 @@ fn is_clear_call(text: &[u8]) -> bool {
             let name = text
                 .get(start.map_or(0, |start| start + 1)..)
                 .unwrap_or_default();
-            state::call(name).is_none()
+            !state::matters(name)
         }
         _ => true,
     }

@@ -1,11 +1,12 @@
 //! Finds session state that a statement leaves behind in its server connection.
 //!
 //! Works on tokens, so that it holds for every statement, also for those that don't parse. Errs
-//! towards pinning. Sequence state (`currval`, `lastval`) does not pin: every application that
-//! inserts would be pinned by it. What CALL, DO or a function's body does can't be seen here.
+//! towards pinning. Whether sequence state (`currval`, `lastval`) pins is the session's business:
+//! most applications never ask for it. What CALL, DO or a function's body does can't be seen here.
 
 use super::lexer::{Kind, Token};
 use super::pins::{PinReason, PinSet};
+use super::route::SequenceUse;
 
 /// Functions that leave state behind. `set_config` does unless told that it is local.
 const CALLS: [(&[u8], PinReason); 13] = [
@@ -54,6 +55,49 @@ pub(super) fn pins(tokens: &[Token<'_>]) -> PinSet {
     of(command(tokens))
         .and(calls(tokens))
         .and(of(into_temp(tokens)))
+}
+
+/// What calling the function `name` does with the session's sequences; letter case is not looked
+/// at.
+fn sequence_call(name: &[u8]) -> SequenceUse {
+    let is = |words: [&[u8]; 2]| words.iter().any(|word| word.eq_ignore_ascii_case(name));
+    match name.len() {
+        6 | 7 if is([b"nextval", b"setval"]) => SequenceUse::Makes,
+        7 if is([b"currval", b"lastval"]) => SequenceUse::Reads,
+        _ => SequenceUse::None,
+    }
+}
+
+/// What the one statement in `tokens` does with the session's sequences. What is defined in a
+/// string, as a function's body is, may run later.
+pub(super) fn sequence(tokens: &[Token<'_>]) -> SequenceUse {
+    let defines = tokens.first().is_some_and(|first| {
+        ["create", "do", "alter"]
+            .iter()
+            .any(|word| first.is_word(word))
+    });
+    let mut found = SequenceUse::None;
+    for (at, token) in tokens.iter().enumerate() {
+        let called = || tokens.get(at + 1).is_some_and(|next| next.is_punct(b'('));
+        found = found.max(match token.kind {
+            Kind::Word | Kind::Quoted if called() => sequence_call(token.text),
+            Kind::Text if defines && mentions_reading(token.text) => SequenceUse::Reads,
+            _ => SequenceUse::None,
+        });
+    }
+    found
+}
+
+fn mentions_reading(text: &[u8]) -> bool {
+    let text = text.to_ascii_lowercase();
+    [&b"currval"[..], b"lastval"]
+        .iter()
+        .any(|name| memchr::memmem::find(&text, name).is_some())
+}
+
+/// Whether calling the function `name` may matter to the session.
+pub(super) fn matters(name: &[u8]) -> bool {
+    call(name).is_some() || sequence_call(name) != SequenceUse::None
 }
 
 /// Whether the one statement in `tokens` may give state back, or may make none though it says so.

@@ -77,8 +77,12 @@ impl Session {
             self.exclude,
         );
         let Some(node) = node else { return Err(None) };
-        let pool = self.identity.pools.on(node);
-        let Some(checkout) = pool.and_then(|pool| pool.try_checkout()) else {
+        let own = self.plan.asks_sequences.then_some(self.sequences_on);
+        let found = self.identity.pools.on(node).and_then(|pool| {
+            own.and_then(|serial| pool.try_checkout_this(serial))
+                .or_else(|| pool.try_checkout())
+        });
+        let Some(checkout) = found else {
             return Err(Some(node));
         };
         let is_primary = view.primary == Some(node);
@@ -207,6 +211,7 @@ impl Session {
             restore: Restore::None,
         };
         self.carry_parameters(&mut link);
+        self.pins.moved();
         self.link = Some(link);
     }
 }

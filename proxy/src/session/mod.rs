@@ -189,6 +189,10 @@ pub struct Session {
     told_before: Option<Arc<Reported>>,
     /// Whether its text can be read by the router.
     quoting: Quoting,
+    /// The connection that may remember something of its sequences ([`Connection::serial`]).
+    ///
+    /// [`Connection::serial`]: crate::backend::connection::Connection::serial
+    sequences_on: u64,
     /// Its transactions are such as no standby runs.
     serializable: bool,
     /// When this session last wrote ([`clock::now`]).
@@ -254,6 +258,7 @@ impl Session {
             quoting: settings::quoting(&told),
             told,
             told_before: None,
+            sequences_on: 0,
             serializable: false,
             wrote_at: clock::NEVER,
             read_node: None,

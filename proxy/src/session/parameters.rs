@@ -72,8 +72,13 @@ pub(super) enum Outcome {
 struct History {
     at_start: Arc<ParameterSet>,
     savepoints: Vec<(String, Arc<ParameterSet>)>,
-    /// Names set or reset in it; `None` is all.
-    touched: Option<Vec<String>>,
+}
+
+/// Which parameters were set or reset.
+#[derive(Debug)]
+enum Touched {
+    Some(Vec<String>),
+    All,
 }
 
 /// See the module's head.
@@ -82,6 +87,8 @@ pub(super) struct Parameters {
     startup: Arc<ParameterSet>,
     current: Arc<ParameterSet>,
     history: Option<Box<History>>,
+    /// Since the server was last in no transaction.
+    touched: Touched,
 }
 
 impl Parameters {
@@ -91,6 +98,7 @@ impl Parameters {
             current: Arc::clone(&startup),
             startup,
             history: None,
+            touched: Touched::Some(Vec::new()),
         }
     }
 
@@ -109,11 +117,22 @@ impl Parameters {
         self.history.is_some()
     }
 
-    /// Whether the open transaction has set or reset `name` (in lower case).
+    /// Whether anything was set or reset since the last [`Parameters::settled`].
+    pub(super) fn were_touched(&self) -> bool {
+        !matches!(&self.touched, Touched::Some(names) if names.is_empty())
+    }
+
+    /// Whether `name` (in lower case) was.
     pub(super) fn has_touched(&self, name: &str) -> bool {
-        self.history.as_ref().is_some_and(|history| {
-            (history.touched.as_ref()).is_none_or(|names| names.iter().any(|n| n == name))
-        })
+        match &self.touched {
+            Touched::Some(names) => names.iter().any(|n| n == name),
+            Touched::All => true,
+        }
+    }
+
+    /// The server is in no transaction, and all it had to say of parameters was taken in.
+    pub(super) fn settled(&mut self) {
+        self.touched = Touched::Some(Vec::new());
     }
 
     /// A statement with this effect has succeeded.
@@ -170,13 +189,13 @@ impl Parameters {
             Box::new(History {
                 at_start: Arc::clone(&self.current),
                 savepoints: Vec::new(),
-                touched: Some(Vec::new()),
             })
         })
     }
 
     fn touch(&mut self, name: &str) {
-        if let Some(names) = &mut self.history().touched
+        self.history();
+        if let Touched::Some(names) = &mut self.touched
             && !names.iter().any(|n| n == name)
         {
             names.push(name.to_owned());
@@ -184,7 +203,8 @@ impl Parameters {
     }
 
     fn touch_all(&mut self) {
-        self.history().touched = None;
+        self.history();
+        self.touched = Touched::All;
     }
 
     fn set(&mut self, assignments: Vec<Assignment>) -> Outcome {
@@ -383,7 +403,9 @@ mod tests {
         run(&mut session, "reset all");
         assert!(session.has_touched("datestyle"));
         session.committed();
-        assert!(!session.has_touched("timezone"));
+        assert!(session.has_touched("datestyle") && session.were_touched());
+        session.settled();
+        assert!(!session.has_touched("timezone") && !session.were_touched());
         session.adopt("DateStyle", "SQL, DMY");
         assert_eq!(
             shown(&session),

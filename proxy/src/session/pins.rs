@@ -35,6 +35,14 @@ const SIGNS: [(PinReason, &str); 5] = [
     ),
 ];
 
+/// What DISCARD ALL leaves: libraries, a temporary schema, the state of `random()`, and who knows.
+const TRACES: [PinReason; 4] = [
+    PinReason::Load,
+    PinReason::TempTable,
+    PinReason::Seed,
+    PinReason::UnknownState,
+];
+
 /// See the module's head.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Pins {
@@ -43,6 +51,8 @@ pub(super) struct Pins {
     fresh: bool,
     /// Some of it may be gone, or may never have come to be.
     doubt: bool,
+    /// Something of it can't be undone.
+    traces: bool,
 }
 
 impl Pins {
@@ -56,10 +66,14 @@ impl Pins {
         self.held
     }
 
-    /// Whether the connection can't be made like new, and is closed when the session leaves it:
-    /// a loaded library stays loaded, and a temporary schema stays.
+    /// Whether the connection can't be made like new, and is closed when the session ends on it.
     pub(super) fn leave_traces(&self) -> bool {
-        self.held.has(PinReason::Load) || self.held.has(PinReason::TempTable)
+        self.traces
+    }
+
+    /// The session is on another server connection from now on.
+    pub(super) fn moved(&mut self) {
+        self.traces = false;
     }
 
     /// A statement is about to make such state; `sure` unless something may take it back.
@@ -68,6 +82,7 @@ impl Pins {
             self.held = self.held.and(pins);
             self.fresh = true;
             self.doubt |= !sure;
+            self.traces |= TRACES.iter().any(|reason| pins.has(*reason));
         }
     }
 
@@ -86,6 +101,12 @@ impl Pins {
         let gone = SIGNS.iter().map(|(reason, _)| PinSet::of(*reason));
         let gone = gone.fold(PinSet::of(PinReason::Set), PinSet::and);
         self.held = self.held.without(gone);
+        self.sequences_discarded();
+    }
+
+    /// DISCARD SEQUENCES has been done.
+    pub(super) fn sequences_discarded(&mut self) {
+        self.held = self.held.without(PinReason::Sequence.into());
     }
 
     /// The server is ready; `idle` when it is in no transaction. What to ask it, if anything: the

@@ -13,7 +13,7 @@ use super::statements::Statement;
 use super::{Demand, End, Session, failure};
 use crate::protocol::frame::{self, Frontend, HEADER, Header};
 use crate::protocol::messages;
-use crate::router::{Decision, Target};
+use crate::router::{Decision, SequenceUse, Target};
 
 /// What is known of the batch at the front of the client's messages.
 #[derive(Debug, Default)]
@@ -30,6 +30,8 @@ pub(super) struct Plan {
     pub(super) parsed: VecDeque<Arc<Statement>>,
     /// It has a Bind.
     bound: bool,
+    /// It asks what the session's sequences gave last.
+    pub(super) asks_sequences: bool,
 }
 
 impl Plan {
@@ -54,6 +56,7 @@ impl Plan {
     }
 
     fn fold(&mut self, decision: &Decision) {
+        self.asks_sequences |= decision.sequence == SequenceUse::Reads;
         if decision.local.is_none() {
             self.demand(decision.target);
         }

@@ -32,6 +32,7 @@ impl Session {
             self.parse_again(&name);
             return Ok(());
         }
+        self.guard_sequences(&statement.decision);
         self.batch.open();
         if statement.decision.local.is_some() {
             let undo = self.rename(&name, &statement, None);

@@ -8,7 +8,7 @@ use crate::metrics::{QueryRoute, StatementKind};
 use crate::protocol::frame::TransactionStatus;
 use crate::registry::Activity;
 use crate::router::{
-    Command, Decision, Discard, Effect, PinReason, PinSet, Target, TransactionEffect,
+    Command, Decision, Discard, Effect, PinReason, PinSet, SequenceUse, Target, TransactionEffect,
 };
 
 impl Session {
@@ -69,6 +69,7 @@ impl Session {
                 pins = pins.without(PinReason::Set.into());
             }
         }
+        pins = pins.and(self.note_sequences(decision));
         let alone = self.transaction.status == TransactionStatus::Idle
             && decision.transaction == TransactionEffect::None
             && !decision.releases
@@ -77,6 +78,27 @@ impl Session {
             self.pin(pins, alone);
         } else if decision.releases && !self.pins.is_empty() {
             self.pins.doubt();
+        }
+    }
+
+    /// Any write may take a sequence's next value. That is remembered for `currval` and `lastval`, and
+    /// keeps a session where it is only if its application asks for these.
+    fn note_sequences(&mut self, decision: &Decision) -> PinSet {
+        if decision.sequence == SequenceUse::None && !decision.writes {
+            return PinSet::NONE;
+        }
+        if let Some(link) = &mut self.link {
+            link.checkout.sequences_of = self.number;
+            self.sequences_on = link.checkout.serial;
+        }
+        let pools = &self.identity.pools;
+        if decision.sequence == SequenceUse::Reads {
+            pools.seen_asking_sequences();
+        }
+        if pools.asks_sequences() {
+            PinReason::Sequence.into()
+        } else {
+            PinSet::NONE
         }
     }
 

@@ -11,7 +11,10 @@ use crate::backend::parameters::{ParameterSet, Setting};
 use crate::backend::reported::Reported;
 use crate::protocol::frame::TransactionStatus;
 use crate::protocol::{to_client, to_server};
-use crate::router::{Effect, PinReason, Quoting};
+use crate::router::{Decision, Effect, PinReason, Quoting, SequenceUse};
+
+/// What makes a server forget a session's sequences.
+const FORGET_SEQUENCES: &str = "DISCARD SEQUENCES;";
 
 /// What a CommandComplete says of the transaction and of the connection's own state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +22,7 @@ pub(super) enum Tag {
     Commit,
     Rollback,
     DiscardAll,
+    DiscardSequences,
     DeallocateAll,
     Other,
 }
@@ -30,6 +34,7 @@ impl Tag {
             b"COMMIT\0" | b"PREPARE TRANSACTION\0" => Self::Commit,
             b"ROLLBACK\0" => Self::Rollback,
             b"DISCARD ALL\0" => Self::DiscardAll,
+            b"DISCARD SEQUENCES\0" => Self::DiscardSequences,
             b"DEALLOCATE ALL\0" => Self::DeallocateAll,
             _other_tag => Self::Other,
         }
@@ -53,6 +58,7 @@ impl Session {
                     self.pins.discarded();
                 }
             }
+            (Tag::DiscardSequences, _) => self.pins.sequences_discarded(),
             (Tag::Rollback | Tag::Other, _) => {}
         }
         let Some(effect) = effect.filter(|effect| *effect != Effect::None) else {
@@ -85,17 +91,18 @@ impl Session {
         if let Some(before) = self.told_before.take() {
             self.adopt_reported(&before);
         }
-        if self.parameters.is_open() {
-            if self.transaction.failed {
-                self.parameters.rolled_back();
-            } else {
-                for (name, value) in self.told.iter().filter(|(name, _)| can_be_set(name)) {
-                    self.parameters.reported(name, value);
-                }
-                self.parameters.committed();
-            }
-            self.parameters_changed();
+        if !self.parameters.were_touched() && !self.parameters.is_open() {
+            return;
         }
+        if self.transaction.failed {
+            self.parameters.rolled_back();
+        }
+        self.parameters.committed();
+        for (name, value) in self.told.iter().filter(|(name, _)| can_be_set(name)) {
+            self.parameters.reported(name, value);
+        }
+        self.parameters.settled();
+        self.parameters_changed();
     }
 
     /// What was set by code that was not looked at is seen by what the server reports.
@@ -166,13 +173,18 @@ impl Session {
     pub(super) fn carry_parameters(&mut self, link: &mut Link) {
         let wanted = self.parameters.current();
         let checkout = &mut link.checkout;
-        let clean = checkout.unseen_by == 0 || checkout.unseen_by == self.number;
-        if Arc::ptr_eq(&checkout.parameters, wanted) && clean && !checkout.parameters_unsure {
+        let own = |session: u64| session == 0 || session == self.number;
+        let forget = !own(checkout.sequences_of) && self.identity.pools.asks_sequences();
+        let same = Arc::ptr_eq(&checkout.parameters, wanted) && !checkout.parameters_unsure;
+        if same && own(checkout.unseen_by) && !forget {
             self.tell_reported(&link.checkout.reported);
             return;
         }
-        let sql = checkout.carry(wanted, self.number);
+        let mut sql = checkout.carry(wanted, self.number);
         checkout.carries(wanted, self.number);
+        if forget && std::mem::take(&mut checkout.sequences_of) != 0 {
+            sql.get_or_insert_default().push_str(FORGET_SEQUENCES);
+        }
         match sql {
             None => self.tell_reported(&link.checkout.reported),
             Some(sql) => {
@@ -180,6 +192,24 @@ impl Session {
                 to_server::query(&mut buffers.server_out, sql.as_bytes());
                 buffers.replies.push(Reply::Setup);
             }
+        }
+    }
+
+    /// `currval` and `lastval` are about to be asked: they know of this session's own statements, or
+    /// of nothing. In the middle of a batch it is too late for that.
+    pub(super) fn guard_sequences(&mut self, decision: &Decision) {
+        let quiet = !self.batch.is_open()
+            && self.transaction.status != TransactionStatus::Failed
+            && self.buffers.as_ref().is_none_or(|b| b.replies.is_empty());
+        if decision.sequence != SequenceUse::Reads || !quiet {
+            return;
+        }
+        let Some(link) = &mut self.link else { return };
+        let others = link.checkout.sequences_of != self.number;
+        if others && std::mem::take(&mut link.checkout.sequences_of) != 0 {
+            let buffers = self.buffers();
+            to_server::query(&mut buffers.server_out, FORGET_SEQUENCES.as_bytes());
+            buffers.replies.push(Reply::Setup);
         }
     }
 
@@ -238,6 +268,7 @@ impl Session {
             self.parameters.rolled_back();
             self.parameters_changed();
         }
+        self.parameters.settled();
         self.told_before = None;
         self.statements.transaction_ended();
     }

@@ -94,6 +94,7 @@ impl Session {
             self.consume(header);
             return Ok(Step::Again);
         }
+        self.guard_sequences(&decision);
         let effects = self.buffers.as_deref().and_then(|buffers| {
             let there = header.len.min(buffers.client_in.len());
             let text = &buffers.client_in[HEADER..there];
@@ -133,7 +134,6 @@ impl Session {
     }
 
     fn apply_bind(&mut self, header: Header) -> Result<(), End> {
-        self.batch.open();
         let Some(buffers) = self.buffers.as_deref() else {
             return Ok(());
         };
@@ -148,6 +148,9 @@ impl Session {
         } else {
             Vec::new()
         };
+        if let Some(statement) = &statement {
+            self.guard_sequences(&statement.decision);
+        }
         self.batch = Batch::Bound;
         if let Some(statement) = &statement {
             self.statements.bind(&portal, Arc::clone(statement));

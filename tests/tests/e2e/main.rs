@@ -29,6 +29,7 @@ mod protocol_startup;
 mod psql;
 mod replicas;
 mod routing;
+mod sequences;
 mod session_state;
 mod show_commands;
 mod signals;

@@ -1,6 +1,6 @@
 //! Session state and transactions.
 
-use super::super::{Discard, PinReason, PinSet, Reason, Target, TransactionEffect};
+use super::super::{Discard, PinReason, PinSet, Reason, SequenceUse, Target, TransactionEffect};
 use super::decide;
 
 #[test]
@@ -279,4 +279,28 @@ fn what_throws_prepared_statements_away_says_so() {
     assert_eq!(decide("DEALLOCATE p").discard, Discard::Statements);
     assert_eq!(decide("DISCARD PLANS").discard, Discard::Nothing);
     assert_eq!(decide("SELECT 1; DISCARD ALL").discard, Discard::All);
+}
+
+#[test]
+fn what_asks_for_the_last_value_of_a_sequence_is_known() {
+    for (sql, expected) in [
+        ("SELECT nextval('s')", SequenceUse::Makes),
+        ("INSERT INTO t VALUES (setval('s', 1))", SequenceUse::Makes),
+        ("SELECT pg_catalog.\"currval\"('s')", SequenceUse::Reads),
+        ("INSERT INTO t VALUES (LastVal ())", SequenceUse::Reads),
+        ("SELECT nextval('s'); SELECT lastval()", SequenceUse::Reads),
+        (
+            "CREATE TABLE t (a int DEFAULT currval('s'))",
+            SequenceUse::Reads,
+        ),
+        (
+            "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT lastval()'",
+            SequenceUse::Reads,
+        ),
+        ("SELECT 'lastval()'", SequenceUse::None),
+        ("SELECT currval FROM t", SequenceUse::None),
+        ("INSERT INTO t VALUES (1)", SequenceUse::None),
+    ] {
+        assert_eq!(decide(sql).sequence, expected, "{sql}");
+    }
 }
