@@ -107,6 +107,8 @@ pub struct Metrics {
     pub route_cache: CacheMetrics,
     /// The caches of prepared statements per server connection.
     pub prepared_cache: CacheMetrics,
+    /// Batches run again with statements prepared anew.
+    pub prepared_again: IntCounter,
     rejected: IntCounterVec,
     errors: IntCounterVec,
     pins: IntCounterVec,
@@ -154,6 +156,10 @@ impl Metrics {
             prepared_cache: families.cache(
                 "pgconvoy_prepared_cache",
                 "Statements prepared on a server connection",
+            )?,
+            prepared_again: families.counter(
+                "pgconvoy_prepared_again_total",
+                "Batches run again because a prepared statement's plan had outlived a change of its tables.",
             )?,
             rejected,
             errors: families.counters(

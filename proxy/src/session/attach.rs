@@ -30,10 +30,21 @@ pub(super) struct Link {
     pub(super) at_rest: bool,
     /// Bytes of a message already begun that are still to be passed on to the client.
     pub(super) through: usize,
-    /// Nothing of a read's answer has been shown: it may be run again elsewhere.
-    pub(super) replayable: bool,
+    /// Whether what was asked may be run again.
+    pub(super) replay: Replay,
     /// Which of the session's parameters are to be given back to it.
     pub(super) restore: Restore,
+}
+
+/// What a batch whose answer the client has seen nothing of may be run again for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Replay {
+    /// Nothing; or something has been seen.
+    No,
+    /// A statement that is to be prepared anew.
+    IfStale,
+    /// That, and the loss of a read's server: on another.
+    Elsewhere,
 }
 
 /// What a RESET or DISCARD ALL makes necessary on a connection that is kept.
@@ -207,7 +218,10 @@ impl Session {
             started: clock::NEVER,
             at_rest: true,
             through: 0,
-            replayable: demand.target == Target::Replica,
+            replay: match demand.target {
+                Target::Replica => Replay::Elsewhere,
+                Target::Primary => Replay::No,
+            },
             restore: Restore::None,
         };
         self.carry_parameters(&mut link);

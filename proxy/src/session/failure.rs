@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use super::attach::Replay;
 use super::context::{Buffers, Context};
 use super::{Batch, Demand, End, Phase, Rest, Session, Step};
 use crate::error::Report;
@@ -39,7 +40,7 @@ impl Session {
             "server connection lost");
         let in_transaction = self.transaction.status != TransactionStatus::Idle;
         let ours = self.keeps_its_connection();
-        if link.replayable && !in_transaction && !ours && self.replays < REPLAYS {
+        if link.replay == Replay::Elsewhere && !in_transaction && !ours && self.replays < REPLAYS {
             self.replays += 1;
             self.replay(link.node.id);
             return Ok(());

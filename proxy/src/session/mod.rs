@@ -21,6 +21,7 @@ mod replies;
 mod running;
 mod settings;
 mod settle;
+mod stale;
 mod statements;
 mod translate;
 

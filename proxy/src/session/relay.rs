@@ -5,9 +5,11 @@
 
 use bytes::Buf;
 
+use super::attach::Replay;
 use super::context::Buffers;
 use super::replies::{Reply, Verdict};
 use super::settings::Tag;
+use super::stale::Staleness;
 use super::{Batch, End, Phase, Session, failure};
 use crate::backend::connection::Connection;
 use crate::backend::reported::OF_THE_NODE;
@@ -59,6 +61,14 @@ impl Session {
             if buffers.server_in.len() < header.len && (own || !streams(kind)) {
                 break;
             }
+            match self.look_for_stale(kind, header) {
+                Staleness::None => {}
+                Staleness::Wait => break,
+                Staleness::Mended(length) => {
+                    self.drop_bytes(length);
+                    continue;
+                }
+            }
             self.show(kind, header);
             match self.on_message(kind, header) {
                 After::Nothing => self.pass_on(header),
@@ -97,14 +107,14 @@ impl Session {
         let (Some(link), Some(buffers)) = (&mut self.link, self.buffers.as_deref_mut()) else {
             return;
         };
-        if link.replayable {
+        if link.replay != Replay::No {
             let body = &buffers.server_in[HEADER.min(header.len)..];
             let goes = kind == Backend::ErrorResponse && is_fatal(&ErrorView::new(body));
             let own = is_own(buffers.replies.front());
             if goes || own {
                 return;
             }
-            link.replayable = false;
+            link.replay = Replay::No;
         }
         self.answer_locals();
     }
@@ -142,10 +152,13 @@ impl Session {
     }
 
     fn drop_message(&mut self, header: Header) {
+        self.drop_bytes(header.len);
+    }
+
+    fn drop_bytes(&mut self, length: usize) {
         if let Some(buffers) = self.buffers.as_deref_mut() {
-            buffers
-                .server_in
-                .advance(header.len.min(buffers.server_in.len()));
+            let there = length.min(buffers.server_in.len());
+            buffers.server_in.advance(there);
         }
     }
 
@@ -171,7 +184,7 @@ impl Session {
                     return After::Lost(failure::server_said(&view, &link.node.label));
                 }
             }
-            Backend::CommandComplete => {
+            Backend::CommandComplete if !is_own(buffers.replies.front()) => {
                 completed = Some((Tag::of(body), buffers.replies.next_effect()));
             }
             Backend::CopyInResponse => {
@@ -190,6 +203,7 @@ impl Session {
             }
             Backend::BindComplete
             | Backend::CloseComplete
+            | Backend::CommandComplete
             | Backend::CopyOutResponse
             | Backend::CopyData
             | Backend::CopyDone

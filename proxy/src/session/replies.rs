@@ -19,6 +19,8 @@ pub(crate) struct Run {
     pub(crate) writes: bool,
     /// Whether it ends a transaction: its outcome is unknown when the connection breaks.
     pub(crate) commits: bool,
+    /// Whether it may take prepared statements away.
+    pub(crate) discards: bool,
     /// What each statement of it does to the session's parameters, the last one first; empty when
     /// none does anything.
     pub(crate) effects: Vec<Effect>,
@@ -194,9 +196,21 @@ impl<U> Replies<U> {
         }
     }
 
-    /// Whether the server has yet to confirm a statement.
+    /// Whether the server has yet to confirm that it holds a statement, or that it still does.
     pub(crate) fn has_parse(&self) -> bool {
-        self.queue.iter().any(|r| matches!(r, Reply::Parse { .. }))
+        self.queue.iter().any(|reply| match reply {
+            Reply::Parse { .. } => true,
+            Reply::Query(run) | Reply::Execute(run) => run.discards,
+            Reply::Bind
+            | Reply::Describe
+            | Reply::Close { .. }
+            | Reply::Sync { .. }
+            | Reply::Function
+            | Reply::Setup
+            | Reply::Probe
+            | Reply::Local { .. }
+            | Reply::LocalReady { .. } => false,
+        })
     }
 
     /// How many answers are owed.
@@ -269,6 +283,42 @@ impl<U> Replies<U> {
                 }
             }
         }
+    }
+
+    /// Whether nothing is owed but answers to requests of our own.
+    pub(crate) fn has_only_setup(&self) -> bool {
+        self.queue.iter().all(|r| matches!(r, Reply::Setup))
+    }
+
+    /// A batch is to be done again from its beginning: empties the queue, handing each undo out. Tells
+    /// whether its Sync was sent; `None`, and nothing is done, when more than the batch is owed.
+    pub(crate) fn start_over(&mut self, mut undo: impl FnMut(U)) -> Option<bool> {
+        let mut ends = self
+            .queue
+            .iter()
+            .enumerate()
+            .filter(|(_, reply)| match reply {
+                Reply::Sync { .. }
+                | Reply::Query(_)
+                | Reply::Function
+                | Reply::Setup
+                | Reply::Probe
+                | Reply::LocalReady { .. } => true,
+                Reply::Parse { .. }
+                | Reply::Bind
+                | Reply::Describe
+                | Reply::Execute(_)
+                | Reply::Close { .. }
+                | Reply::Local { .. } => false,
+            });
+        let synced = match (ends.next(), ends.next()) {
+            (None, _) => false,
+            (Some((at, Reply::Sync { .. })), None) if at + 1 == self.queue.len() => true,
+            _ => return None,
+        };
+        let dropped = self.queue.drain(..).filter_map(Reply::into_undo);
+        dropped.for_each(&mut undo);
+        Some(synced)
     }
 
     /// The connection is lost: empties the queue, handing each undo out, and returns how many

@@ -128,6 +128,7 @@ impl Session {
             command: decision.command,
             writes: decision.writes,
             commits,
+            discards: decision.discard != Discard::Nothing,
             effects,
         }
     }

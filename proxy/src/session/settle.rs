@@ -1,6 +1,7 @@
 //! What follows from the server's answers: our own answers in their turn, taking back what did not
 //! happen, and giving the server connection back.
 
+use super::attach::Replay;
 use super::replies::Reply;
 use super::statements::Undo;
 use super::{Rest, Session};
@@ -46,13 +47,17 @@ impl Session {
         let Some(buffers) = self.buffers.as_deref_mut() else {
             return;
         };
-        // While a read can still be run again elsewhere, nothing of it is shown.
-        let hold =
-            self.link.as_ref().is_some_and(|l| l.replayable) && !buffers.replies.only_local();
+        // While something can still be run again, nothing of it is shown.
+        let hold = self.link.as_ref().is_some_and(|l| l.replay != Replay::No)
+            && !buffers.replies.only_local();
         if hold {
             return;
         }
         while let Some(reply) = buffers.replies.pop_local() {
+            if let Some(link) = &mut self.link {
+                // The client has seen something.
+                link.replay = Replay::No;
+            }
             match reply {
                 Reply::Local { bytes, .. } => buffers.client_out.extend_from_slice(&bytes),
                 Reply::LocalReady { bytes } => {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Buf;
 
+use super::attach::Replay;
 use super::failure::malformed;
 use super::replies::{Reply, Run};
 use super::statements::{NAME_PREFIX, Rename, Undo};
@@ -14,7 +15,7 @@ use crate::protocol::frame::{Frontend, HEADER, Header, TransactionStatus};
 use crate::protocol::{messages, to_server};
 use crate::router::{Command, Discard, PinReason};
 
-/// A read's messages are kept up to this size, to be run again elsewhere if its server breaks.
+/// A batch's messages are kept up to this size, to be run again where that can be.
 const REPLAY_MAX: usize = 16 * 1024;
 
 /// ParseComplete, BindComplete and CloseComplete as we give them ourselves.
@@ -26,6 +27,7 @@ impl Session {
     /// Sends (or answers) the message at the front. There is a server connection if the batch
     /// needs one.
     pub(super) fn apply(&mut self, kind: Frontend, header: Header) -> Result<Step, End> {
+        self.begin_batch(kind);
         self.keep_for_replay(header);
         match kind {
             Frontend::Query => return self.apply_query(header),
@@ -60,14 +62,14 @@ impl Session {
         let (Some(link), Some(buffers)) = (&mut self.link, self.buffers.as_deref_mut()) else {
             return;
         };
-        if !link.replayable {
+        if link.replay == Replay::No {
             return;
         }
         match buffers.client_in.get(..header.len) {
             Some(frame) if buffers.replay.len() + frame.len() <= REPLAY_MAX => {
                 buffers.replay.extend_from_slice(frame);
             }
-            Some(_) | None => link.replayable = false,
+            Some(_) | None => link.replay = Replay::No,
         }
     }
 
@@ -258,6 +260,7 @@ impl Session {
                     command: Command::Other,
                     writes: true,
                     commits: false,
+                    discards: false,
                     effects: Vec::new(),
                 }
             }

@@ -168,33 +168,6 @@ fn statements_work_on_the_primary_and_on_both_replicas() {
 }
 
 #[test]
-fn statement_that_no_longer_fits_is_an_error_of_its_client_only() {
-    let stage = stage("prepared_ddl", "size = 1");
-    let (mut client, mut other) = (stage.client(), stage.client());
-    client.ask(
-        &Batch::new()
-            .parse("all", "select * from t where id = $1 for update")
-            .sync(),
-    );
-    run(&mut client, "all", &[Some("1")]);
-    stage.direct_app().run("alter table t add column c int");
-    let replies = client.ask(
-        &Batch::new()
-            .bind("", "all", &[Some("1")])
-            .execute("", 0)
-            .sync(),
-    );
-    let errors = codes(&replies);
-    assert!(errors.is_empty() || errors == ["0A000"], "{errors:?}");
-    other.ask(
-        &Batch::new()
-            .parse("all", "select * from t where id = $1 for update")
-            .sync(),
-    );
-    assert_eq!(run(&mut other, "all", &[Some("2")]), "2");
-}
-
-#[test]
 fn type_of_a_parameter_is_part_of_a_statements_identity() {
     let stage = stage("prepared_types", "size = 1");
     let typed = |oid: u32| {
@@ -231,4 +204,116 @@ fn deallocate_all_and_discard_all_harm_no_other_client() {
             "after {sql}"
         );
     }
+}
+
+/// A statement, described, bound and run in one batch: what came back, and the row.
+fn all_at_once(client: &mut Wire, sql: &str) -> (String, Vec<Option<String>>) {
+    let batch = Batch::new()
+        .parse("", sql)
+        .describe_statement("")
+        .bind("", "", &[])
+        .execute("", 0)
+        .sync();
+    let replies = client.ask(&batch);
+    let found = replies.iter().find(|message| message.tag == b'D').map(row);
+    (tags(&replies), found.unwrap_or_default())
+}
+
+#[test]
+fn stale_plan_is_prepared_again_and_nobody_notices() {
+    let stage = stage("prepared_stale", "size = 1");
+    let mut client = stage.client();
+    let mut named = stage.client();
+    let sql = "/* pgconvoy: primary */ select * from t where id = 1";
+    assert_eq!(tags(&named.ask(&Batch::new().parse("n", sql).sync())), "1Z");
+    let mut columns = 2;
+    for change in [
+        "alter table t add c int default 3",
+        "alter table t alter b type varchar(100)",
+        "alter table t drop c",
+    ] {
+        assert_eq!(all_at_once(&mut client, sql).0, "1tT2DCZ", "{change}");
+        named.ask(&Batch::new().bind("", "n", &[]).execute("", 0).sync());
+        stage.direct(0).run(change);
+        columns = if change.contains(" add ") { 3 } else { columns };
+        columns = if change.contains(" drop ") {
+            2
+        } else {
+            columns
+        };
+        // A client that parses anew never meets the error without a pooler either.
+        let (replies, row) = all_at_once(&mut client, sql);
+        assert_eq!(
+            (replies.as_str(), row.len()),
+            ("1tT2DCZ", columns),
+            "{change}"
+        );
+        // One that holds a name is spared it.
+        let batch = Batch::new().bind("", "n", &[]).execute("", 0).sync();
+        assert_eq!(tags(&named.ask(&batch)), "2DCZ", "{change}");
+    }
+    // A write in the same implicit transaction, before: it happens once.
+    stage
+        .direct(0)
+        .run("create table log (a int); grant all on log to public");
+    let write = |client: &mut Wire| {
+        let batch = Batch::new()
+            .parse("", "insert into log values (1)")
+            .bind("", "", &[])
+            .execute("", 0)
+            .bind("", "n", &[])
+            .execute("", 0)
+            .sync();
+        tags(&client.ask(&batch))
+    };
+    assert_eq!(write(&mut named), "12C2DCZ");
+    stage.direct(0).run("alter table t add d int");
+    // What ran before it has been seen already: an error, and nothing happened.
+    assert_eq!(write(&mut named), "12CEZ");
+    assert_eq!(named.one("select count(*) from log"), "1");
+    let page = stage.convoy.page("/metrics").body;
+    assert!(pgconvoy_tests::http::sum(&page, "pgconvoy_prepared_again_total") >= 3.0);
+}
+
+#[test]
+fn stale_plan_in_a_transaction_is_an_error_as_it_is_direct() {
+    let stage = stage("prepared_stale_tx", "size = 1");
+    let mut client = stage.client();
+    client.ask(
+        &Batch::new()
+            .parse("n", "select * from t where id = 1")
+            .sync(),
+    );
+    client.run("begin");
+    run(&mut client, "n", &[]);
+    client.run("alter table t add c int");
+    let batch = Batch::new().bind("", "n", &[]).execute("", 0).sync();
+    assert_eq!(codes(&client.ask(&batch)), ["0A000"]);
+    client.run("rollback");
+    assert_eq!(run(&mut client, "n", &[]), "1");
+}
+
+#[test]
+fn statement_parsed_right_behind_a_discard_is_there() {
+    let stage = stage("prepared_discard", "size = 1");
+    let mut client = stage.client();
+    let sql = "/* pgconvoy: primary */ select b from t where id = 1";
+    client.ask(
+        &Batch::new()
+            .parse("", sql)
+            .bind("", "", &[])
+            .execute("", 0)
+            .sync(),
+    );
+    client.send(
+        Batch::new()
+            .query("discard all")
+            .parse("", sql)
+            .bind("", "", &[])
+            .execute("", 0)
+            .sync()
+            .bytes(),
+    );
+    assert_eq!(tags(&client.until_ready()), "CZ");
+    assert_eq!(tags(&client.until_ready()), "12DCZ");
 }

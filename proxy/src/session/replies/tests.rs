@@ -4,6 +4,7 @@ const READ: Run = Run {
     command: Command::Select,
     writes: false,
     commits: false,
+    discards: false,
     effects: Vec::new(),
 };
 
@@ -136,4 +137,30 @@ fn lost_connection_owes_one_ready_for_each_request() {
     assert_eq!(q.abandon(|u| undone.push(u)), 2);
     assert_eq!(undone, [7]);
     assert!(q.is_empty());
+}
+
+#[test]
+fn batch_starts_over_only_when_nothing_else_is_owed() {
+    let parse = |undo| Reply::Parse {
+        visible: false,
+        undo,
+    };
+    let mut undone = Vec::new();
+    let mut q = queue(vec![parse(1), Reply::Bind, Reply::Execute(READ)]);
+    assert_eq!(q.start_over(|u| undone.push(u)), Some(false));
+    assert!(q.is_empty());
+    let mut q = queue(vec![Reply::Bind, parse(2), Reply::Sync { visible: true }]);
+    assert_eq!(q.start_over(|u| undone.push(u)), Some(true));
+    assert_eq!(undone, [1, 2]);
+    for more in [
+        vec![Reply::Bind, Reply::Sync { visible: true }, Reply::Bind],
+        vec![Reply::Sync { visible: true }, Reply::Sync { visible: true }],
+        vec![Reply::Query(READ)],
+        vec![Reply::Setup, Reply::Bind],
+    ] {
+        let mut q = queue(more);
+        let owed = q.len();
+        assert_eq!(q.start_over(|_| panic!("undone")), None);
+        assert_eq!(q.len(), owed);
+    }
 }
