@@ -5,6 +5,7 @@ use divan::{AllocProfiler, Bencher, black_box};
 use pgconvoy::cluster::{Node, NodeId};
 use pgconvoy::metrics::Metrics;
 use pgconvoy::pool::checkout::{Limits, Pool, Shared};
+use pgconvoy::pool::control::Database;
 use pgconvoy_benches::stage::{DATABASE, USER};
 use pgconvoy_benches::stub;
 use std::sync::Arc;
@@ -42,6 +43,7 @@ fn pool(port: u16, size: usize) -> Result<Arc<Pool>, Box<dyn std::error::Error>>
         size,
         1,
         limits,
+        (Arc::new(Database::new(DATABASE.into(), 1)), Arc::default()),
     );
     Ok(Pool::join(Arc::new(shared), 0)?)
 }

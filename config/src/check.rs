@@ -9,7 +9,7 @@ use crate::problem::{Origin, Problem};
 use crate::raw::{Element, Raw};
 use crate::resolve::Draft;
 use crate::secret::{Secret, SecretShape};
-use crate::settings::{AuthMethod, Named as _, Settings, User};
+use crate::settings::{AuthMethod, CONSOLE_DATABASES, Named as _, Settings, User};
 
 /// Finds what does not go together, and decides whether access is open.
 pub(crate) fn check(draft: &mut Draft<'_>, raw: &Raw, problems: &mut Vec<Problem>) {
@@ -63,6 +63,16 @@ fn check_databases(draft: &Draft<'_>, problems: &mut Vec<Problem>) {
         keys::DATABASE_NAME.name,
         problems,
     );
+    for (database, element) in draft.settings.databases.iter().zip(&draft.databases) {
+        if CONSOLE_DATABASES.contains(&database.name.as_str()) {
+            let key = keys::DATABASE_NAME.name;
+            let message = format!(
+                "{:?} is the admin console's; give another name, with target = {:?}",
+                database.name, database.name
+            );
+            problems.push(Problem::new(element.origin(key), key, message));
+        }
+    }
 }
 
 /// The section was there, but could not be read as one.

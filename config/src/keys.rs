@@ -250,6 +250,8 @@ keys! {
         "this user's pool size instead of the database's or pool.size";
     USER_ADMIN: Setting<Flag> = "user.admin", Flag, || false, Live,
         "may use the admin console and the reserved connections";
+    USER_STATS: Setting<Flag> = "user.stats", Flag, || false, Live,
+        "may look at the admin console (SHOW), and change nothing there";
     USER_SERVER_USER: Optional<Name> = "user.server_user", Name, Unset("\"app_owner\""), Live,
         "the name to log in to the servers with, when it is another";
     USER_SERVER_PASSWORD: Optional<SecretValue> = "user.server_password", SecretValue,

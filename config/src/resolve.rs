@@ -162,6 +162,7 @@ fn read_user(reader: &mut Reader<'_>, at: &Scope<'_>, element: &Element) -> Opti
         pool_mode: reader.optional(at, &keys::USER_POOL_MODE),
         pool_size: reader.optional(at, &keys::USER_POOL_SIZE),
         admin: reader.value(at, &keys::USER_ADMIN),
+        stats: reader.value(at, &keys::USER_STATS),
         server_user: reader.optional(at, &keys::USER_SERVER_USER),
         server_password: reader.optional(at, &keys::USER_SERVER_PASSWORD),
     };

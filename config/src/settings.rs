@@ -81,11 +81,16 @@ pub struct User {
     pub pool_size: Option<u32>,
     /// May act on the admin console and use the reserved connections.
     pub admin: bool,
+    /// May look at the admin console.
+    pub stats: bool,
     /// Logs in to the servers under this name instead of the client's own.
     pub server_user: Option<String>,
     /// Logs in to the servers with this instead of `password`; a password or `md5…`, no verifier.
     pub server_password: Option<Secret>,
 }
+
+/// Databases that are pgconvoy's own: who asks for one gets the admin console.
+pub const CONSOLE_DATABASES: [&str; 2] = ["pgconvoy", "pgbouncer"];
 
 /// Overrides for one database, a `[[database]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -24,7 +24,7 @@ enum Command {
     ///
     /// Settings come from flags, then the environment (PGCONVOY_POOL_SIZE=50 is pool.size), then
     /// the file, then the defaults. SIGHUP reads them again; SIGTERM and SIGINT let transactions
-    /// finish first, SIGQUIT does not.
+    /// finish first, SIGQUIT does not. SIGUSR1 pauses, SIGUSR2 resumes.
     #[command(
         after_help = "Examples:\n  pgconvoy run --node 10.0.0.11:5432 --node 10.0.0.12:5432\n  \
                             pgconvoy run --config /etc/pgconvoy.toml"

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 use std::time::SystemTime;
@@ -81,6 +81,8 @@ pub enum Signal {
     QueryTimeout = 4,
     /// The drain's time is over: leave now.
     Shutdown = 5,
+    /// An administrator ends this session: leave now.
+    Killed = 6,
 }
 
 impl Signal {
@@ -91,6 +93,7 @@ impl Signal {
             3 => Self::IdleInTransaction,
             4 => Self::QueryTimeout,
             5 => Self::Shutdown,
+            6 => Self::Killed,
             _ => Self::None,
         }
     }
@@ -105,6 +108,23 @@ enum CancelTarget {
     Running(Arc<BackendKey>),
 }
 
+/// What is known of a client that has logged in.
+#[derive(Clone, Debug)]
+pub struct Newcomer<'a> {
+    /// Login name.
+    pub user: &'a str,
+    /// Database asked for.
+    pub database: &'a str,
+    /// Database and role on the servers; none for a client of the console.
+    pub lodging: Option<(Arc<str>, Arc<str>)>,
+    /// `application_name` of its startup packet.
+    pub application_name: &'a str,
+    /// Where it comes from.
+    pub address: SocketAddr,
+    /// Where it came to.
+    pub local: Option<SocketAddr>,
+}
+
 /// One client connection. `Debug` hides its cancel secret.
 pub struct Client {
     /// The process id that the client was told in BackendKeyData.
@@ -114,17 +134,26 @@ pub struct Client {
     pub user: String,
     /// Database asked for.
     pub database: String,
+    /// Database and role on the servers; none for a client of the console.
+    pub lodging: Option<(Arc<str>, Arc<str>)>,
     /// Where it comes from.
     pub address: SocketAddr,
+    /// Where it came to.
+    pub local: Option<SocketAddr>,
     /// When it logged in.
     pub since: SystemTime,
     activity: AtomicU8,
     activity_since: AtomicU64,
+    request_at: AtomicU64,
     signal: AtomicU8,
     waker: AtomicWaker,
     cancel: Mutex<CancelTarget>,
     /// Statements run, for SHOW.
     pub queries: AtomicU64,
+    /// Prepared statements it has, for SHOW.
+    pub prepared: Arc<AtomicUsize>,
+    application_name: Mutex<String>,
+    pins: AtomicU16,
 }
 
 impl std::fmt::Debug for Client {
@@ -150,6 +179,9 @@ impl Client {
         // In this order, so that nobody takes a new activity to have lasted as long as the old.
         self.activity_since.store(now, Ordering::Relaxed);
         self.activity.store(activity as u8, Ordering::Release);
+        if matches!(activity, Activity::Waiting | Activity::Active) {
+            self.request_at.store(now, Ordering::Relaxed);
+        }
     }
 
     /// What the client does, and since when ([`clock::now`]).
@@ -157,6 +189,12 @@ impl Client {
     pub fn activity(&self) -> (Activity, u64) {
         let activity = Activity::from_u8(self.activity.load(Ordering::Acquire));
         (activity, self.activity_since.load(Ordering::Relaxed))
+    }
+
+    /// When its last request began ([`clock::now`]), `NEVER` when there was none.
+    #[must_use]
+    pub fn request_at(&self) -> u64 {
+        self.request_at.load(Ordering::Relaxed)
     }
 
     /// Asks the session to stop. The strongest reason asked for stands.
@@ -183,6 +221,45 @@ impl Client {
     /// Has `waker` woken at the next [`Client::signal`].
     pub fn register(&self, waker: &Waker) {
         self.waker.register(waker);
+    }
+
+    /// The session is kept on its server connection for these reasons, or is no longer (0). What
+    /// the bits mean, who sets and who shows them agree on.
+    pub fn set_pins(&self, reasons: u16) {
+        self.pins.store(reasons, Ordering::Relaxed);
+    }
+
+    /// See [`Client::set_pins`].
+    #[must_use]
+    pub fn pins(&self) -> u16 {
+        self.pins.load(Ordering::Relaxed)
+    }
+
+    /// The client calls itself another name from now on.
+    pub fn set_application_name(&self, name: &str) {
+        let mut now = self
+            .application_name
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        name.clone_into(&mut now);
+    }
+
+    /// What the client calls itself.
+    #[must_use]
+    pub fn application_name(&self) -> String {
+        self.application_name
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// The server connection that it uses now.
+    #[must_use]
+    pub fn server(&self) -> Option<Arc<BackendKey>> {
+        match &*self.lock_cancel() {
+            CancelTarget::Running(key) => Some(Arc::clone(key)),
+            CancelTarget::Nothing | CancelTarget::Waiting | CancelTarget::Cancelled => None,
+        }
     }
 
     /// A statement of this client now runs on (or waits for, or has left) a server connection.
@@ -301,13 +378,7 @@ impl Registry {
     }
 
     /// Registers a client that has logged in, with a fresh cancel key.
-    pub fn register(
-        self: &Arc<Self>,
-        user: &str,
-        database: &str,
-        address: SocketAddr,
-        place: Place,
-    ) -> Registration {
+    pub fn register(self: &Arc<Self>, newcomer: &Newcomer<'_>, place: Place) -> Registration {
         let mut clients = self.lock();
         let pid = loop {
             // Positive, as tools expect of a process id.
@@ -320,16 +391,22 @@ impl Registry {
         let client = Arc::new(Client {
             pid,
             secret: rand::random(),
-            user: user.to_owned(),
-            database: database.to_owned(),
-            address,
+            user: newcomer.user.to_owned(),
+            database: newcomer.database.to_owned(),
+            lodging: newcomer.lodging.clone(),
+            address: newcomer.address,
+            local: newcomer.local,
             since: SystemTime::now(),
             activity: AtomicU8::new(Activity::Idle as u8),
             activity_since: AtomicU64::new(clock::now()),
+            request_at: AtomicU64::new(clock::NEVER),
             signal: AtomicU8::new(Signal::None as u8),
             waker: AtomicWaker::new(),
             cancel: Mutex::new(CancelTarget::Nothing),
             queries: AtomicU64::new(0),
+            prepared: Arc::default(),
+            application_name: Mutex::new(newcomer.application_name.to_owned()),
+            pins: AtomicU16::new(0),
         });
         clients.insert(pid, Arc::clone(&client));
         drop(clients);
@@ -365,6 +442,18 @@ impl Registry {
         }
     }
 
+    /// The client of that number.
+    #[must_use]
+    pub fn find(&self, pid: i32) -> Option<Arc<Client>> {
+        self.lock().get(&pid).cloned()
+    }
+
+    /// Places taken: clients, and those that are logging in.
+    #[must_use]
+    pub fn entered(&self) -> usize {
+        self.entered.load(Ordering::Acquire)
+    }
+
     /// All clients there are, in no order.
     #[must_use]
     pub fn clients(&self) -> Vec<Arc<Client>> {
@@ -396,29 +485,4 @@ impl Registry {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cancel_secrets_do_not_show_in_debug_output() {
-        let key = BackendKey {
-            host: "h".to_owned(),
-            port: 1,
-            pid: 7,
-            secret: vec![211, 212, 213, 214],
-            cancels: 0.into(),
-        };
-        let registry = Arc::new(Registry::default());
-        let place = registry.enter(1).unwrap();
-        assert!(registry.enter(1).is_none(), "places are bounded");
-        let address = "127.0.0.1:1".parse().unwrap();
-        let registration = registry.register("u", "d", address, place);
-        let shown = format!("{key:?} {:?}", registration.client());
-        assert!(
-            !shown.contains("211") && !shown.contains("secret"),
-            "{shown}"
-        );
-        drop(registration);
-        assert!(registry.enter(1).is_some(), "the place is free again");
-    }
-}
+mod tests;

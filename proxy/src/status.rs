@@ -4,6 +4,8 @@
 //! Words and numbers are pgpool-II's where its commands are answered. Knows no wire format, and
 //! holds no figures of its own: it reads the view and the nodes' counters.
 
+pub mod activity;
+
 use std::time::SystemTime;
 
 use chrono::{DateTime, Local};
@@ -100,6 +102,21 @@ pub struct Table {
     pub columns: &'static [Column],
     /// The fields.
     pub rows: Vec<Vec<Option<String>>>,
+}
+
+/// Memory of one kind of thing, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryRow {
+    /// What.
+    pub name: &'static str,
+    /// Of one of them.
+    pub size: usize,
+    /// How many are in use.
+    pub used: usize,
+    /// How many are kept for later.
+    pub free: usize,
+    /// Of all together.
+    pub total: usize,
 }
 
 /// What is said of one node.
@@ -258,6 +275,14 @@ fn read_shares(view: &View, rules: &ReadRules) -> Vec<f64> {
 pub fn local_time(time: SystemTime) -> String {
     DateTime::<Local>::from(time)
         .format("%Y-%m-%d %H:%M:%S")
+        .to_string()
+}
+
+/// A time as pgbouncer prints it, local time with its offset.
+#[must_use]
+pub fn zoned_time(time: SystemTime) -> String {
+    DateTime::<Local>::from(time)
+        .format("%Y-%m-%d %H:%M:%S %:z")
         .to_string()
 }
 

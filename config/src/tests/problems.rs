@@ -40,6 +40,20 @@ fn unknown_keys_name_the_nearest_one() {
 }
 
 #[test]
+fn the_consoles_names_are_no_databases() {
+    for name in ["pgconvoy", "pgbouncer"] {
+        assert_eq!(
+            with_node(&format!("[[database]]\nname = \"{name}\"")),
+            [format!(
+                "t.toml:2: database.name: \"{name}\" is the admin console's; \
+                 give another name, with target = \"{name}\""
+            )]
+        );
+    }
+    assert!(with_node("[[database]]\nname = \"x\"\ntarget = \"pgbouncer\"").is_empty());
+}
+
+#[test]
 fn bad_values_say_what_is_allowed() {
     let table = [
         (

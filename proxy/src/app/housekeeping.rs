@@ -16,6 +16,9 @@ use crate::registry::{Activity, Registry, Signal};
 /// How often limits are looked at: a limit is kept to within this.
 const PERIOD: Duration = Duration::from_millis(250);
 
+/// What the averages of SHOW STATS are of.
+const STATS_PERIOD: Duration = Duration::from_secs(60);
+
 /// Runs until dropped.
 pub(super) async fn run(
     live: Live,
@@ -29,8 +32,14 @@ pub(super) async fn run(
     };
     let mut ticks = tokio::time::interval(PERIOD);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut period_began = clock::now();
+    directory.databases.turn_period(period_began);
     loop {
         ticks.tick().await;
+        if clock::since(period_began) >= STATS_PERIOD {
+            period_began = clock::now();
+            directory.databases.turn_period(period_began);
+        }
         let limits = live.settings.load().limits.clone();
         enforce(&limits, &registry);
         gauges.refresh(&directory.status());

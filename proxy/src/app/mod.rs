@@ -1,5 +1,6 @@
 //! The instance: built, wired, running, reloaded, drained.
 
+mod console;
 mod housekeeping;
 mod tuning;
 mod workers;
@@ -9,23 +10,27 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pgconvoy_config::{Loaded, Problems, Settings};
+use arc_swap::ArcSwap;
+use pgconvoy_config::{Loaded, Problems, SettingRow, Settings};
 use tokio::signal::unix::{Signal as UnixSignal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
+use self::console::{AdminConsole, Parts};
 use self::tuning::Live;
 use self::workers::{Duty, Worker};
-use crate::admin;
-use crate::cluster::{Cluster, Monitor, NodeId};
+use crate::admin::{self, Inside, Request, ShutdownMode};
+use crate::cluster::{Cluster, Monitor};
+use crate::error::Report;
 use crate::frontend::listener::{self, Desk};
 use crate::frontend::startup::Door;
 use crate::http::{Phase, Server};
 use crate::metrics::Metrics;
 use crate::pool::pools::{Directory, Pools};
+use crate::protocol::sqlstate;
 use crate::registry::{Registry, Signal};
-use crate::router::{LocalCommand, Router};
+use crate::router::Router;
 use crate::session::{Console, Context};
-use crate::status::Table;
 
 /// Shapes each worker's router remembers.
 const ROUTES: usize = 8192;
@@ -58,26 +63,6 @@ pub enum StartError {
 /// Reads the configuration again, for a reload.
 pub type Reread = Box<dyn Fn() -> Result<Loaded, Problems>>;
 
-struct AdminConsole {
-    cluster: Arc<Cluster>,
-    live: Live,
-}
-
-impl Console for AdminConsole {
-    fn answer(&self, command: LocalCommand, read_node: Option<NodeId>) -> Table {
-        let view = self.cluster.view();
-        let rules = self.live.sessions.load().read_rules;
-        admin::answer(
-            command,
-            &admin::Context {
-                view: &view,
-                rules: &rules,
-                read_node,
-            },
-        )
-    }
-}
-
 /// A running instance.
 pub struct App {
     loaded: Loaded,
@@ -86,6 +71,9 @@ pub struct App {
     cluster: Arc<Cluster>,
     registry: Arc<Registry>,
     directory: Arc<Directory>,
+    inside: Arc<Inside>,
+    requests: mpsc::Receiver<Request>,
+    shown: Arc<ArcSwap<Vec<SettingRow>>>,
     threads: Vec<std::thread::JoinHandle<()>>,
     stop_accepting: watch::Sender<bool>,
     end_threads: watch::Sender<bool>,
@@ -125,10 +113,20 @@ impl App {
             Arc::clone(&registry),
         ));
         let contexts = contexts(&settings, &live, &cluster, &directory, &metrics);
+        let shown = Arc::new(ArcSwap::from_pointee(loaded.describe()));
+        let (inside, requests) = console::inside(&Parts {
+            live: &live,
+            cluster: &cluster,
+            registry: &registry,
+            directory: &directory,
+            contexts: &contexts,
+            shown: &shown,
+        });
         let door = Arc::new(Door::new(
             Arc::clone(&live.access),
             Arc::clone(&live.admission),
             Arc::clone(&registry),
+            Arc::clone(&inside),
         ));
         let (stop_accepting, stop) = watch::channel(false);
         let (end_threads, end) = watch::channel(false);
@@ -141,6 +139,9 @@ impl App {
             cluster,
             registry,
             directory,
+            inside,
+            requests,
+            shown,
             threads,
             stop_accepting,
             end_threads,
@@ -154,50 +155,51 @@ impl App {
     /// # Errors
     /// When signals can't be received.
     pub async fn run(mut self) -> Result<(), StartError> {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut quit = signal(SignalKind::quit())?;
+        let mut signals = Signals::new()?;
         let mut hangup = signal(SignalKind::hangup())?;
-        loop {
+        let mut pause = signal(SignalKind::user_defined1())?;
+        let mut resume = signal(SignalKind::user_defined2())?;
+        let mode = loop {
             tokio::select! {
-                _ = hangup.recv() => self.reload(),
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
-                _ = quit.recv() => {
-                    self.finish();
-                    return Ok(());
-                }
+                _ = hangup.recv() => drop(self.reload()),
+                _ = pause.recv() => admin::pause_all(&self.inside),
+                _ = resume.recv() => admin::resume_all(&self.inside),
+                stop = signals.stop() => break stop,
+                // The console holds a sender as long as this runs.
+                Some(request) = self.requests.recv() => match request {
+                    // Who asked may be gone; it was done all the same.
+                    Request::Reload(answer) => drop(answer.send(self.reload())),
+                    Request::Shutdown(mode) => break Stop::Drain(mode),
+                },
             }
+        };
+        if let Stop::Drain(mode) = mode {
+            self.drain(mode, &mut signals).await;
         }
-        self.drain([&mut terminate, &mut interrupt, &mut quit])
-            .await;
         self.finish();
         Ok(())
     }
 
-    /// Reads the configuration again; a bad one changes nothing.
-    fn reload(&mut self) {
+    /// Reads the configuration again; a bad one changes nothing. Tells what waits for a restart.
+    fn reload(&mut self) -> Result<Option<Report>, Report> {
         let next = match (self.reread)() {
             Ok(next) => next,
             Err(problems) => {
-                for problem in &problems {
-                    tracing::error!(%problem, "reload: nothing was changed");
-                }
-                return;
+                return Err(refuse_reload(&problems));
             }
         };
         let (next, changes) = match self.loaded.reload(&next) {
             Ok(result) => result,
             Err(problems) => {
-                for problem in &problems {
-                    tracing::error!(%problem, "reload: nothing was changed");
-                }
-                return;
+                return Err(refuse_reload(&problems));
             }
         };
         if let Err(error) = self.live.replace(&next.settings) {
             tracing::error!(%error, "reload: nothing was changed");
-            return;
+            return Err(Report::new(
+                sqlstate::CONFIG_FILE_ERROR,
+                format!("the configuration was not changed: {error}"),
+            ));
         }
         self.directory.resize();
         for (node, configured) in self.cluster.nodes().iter().zip(&next.settings.nodes) {
@@ -208,32 +210,37 @@ impl App {
         if !changes.restart.is_empty() {
             tracing::warn!(needs_restart = ?changes.restart, "these changes wait for a restart");
         }
+        self.shown.store(Arc::new(next.describe()));
         self.loaded = next;
+        Ok(console::waits_for_restart(&changes.restart))
     }
 
-    /// Lets transactions finish, for a while; another signal ends the wait.
-    async fn drain(&self, signals: [&mut UnixSignal; 3]) {
-        let limit = self.live.settings.load().drain_timeout;
-        tracing::info!(clients = self.registry.len(), ?limit, "draining");
+    /// Lets no new clients in and waits for what `mode` says; another signal ends the wait.
+    async fn drain(&mut self, mut mode: ShutdownMode, signals: &mut Signals) {
+        let patience = self.live.settings.load().drain_timeout;
+        tracing::info!(clients = self.registry.len(), ?mode, limit = ?patience, "draining");
         self.phase.send_replace(Phase::Draining);
         self.stop_accepting.send_replace(true);
-        let empty = async {
-            while !self.registry.is_empty() {
-                for client in self.registry.clients() {
-                    client.signal(Signal::Drain);
+        let mut deadline = Instant::now() + patience;
+        while mode != ShutdownMode::Now {
+            tokio::select! {
+                () = emptied(&self.registry, mode) => {
+                    tracing::info!("drained");
+                    break;
                 }
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                () = tokio::time::sleep_until(deadline), if mode == ShutdownMode::WaitForServers => {
+                    tracing::warn!(clients = self.registry.len(), "drain_timeout passed");
+                    break;
+                }
+                _ = signals.stop() => break,
+                Some(request) = self.requests.recv() => match request {
+                    Request::Reload(answer) => drop(answer.send(self.reload())),
+                    Request::Shutdown(next) => {
+                        mode = next;
+                        deadline = Instant::now() + patience;
+                    }
+                },
             }
-        };
-        let [terminate, interrupt, quit] = signals;
-        tokio::select! {
-            () = empty => tracing::info!("drained"),
-            () = tokio::time::sleep(limit) => {
-                tracing::warn!(clients = self.registry.len(), "drain_timeout passed");
-            }
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-            _ = quit.recv() => {}
         }
         for client in self.registry.clients() {
             client.signal(Signal::Shutdown);
@@ -261,6 +268,59 @@ impl App {
         }
         tracing::info!("stopped");
     }
+}
+
+/// The signals that end the instance.
+struct Signals {
+    terminate: UnixSignal,
+    interrupt: UnixSignal,
+    quit: UnixSignal,
+}
+
+/// What a signal or a command asks for.
+enum Stop {
+    /// End without a word.
+    Quit,
+    /// End after this.
+    Drain(ShutdownMode),
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            quit: signal(SignalKind::quit())?,
+        })
+    }
+
+    /// Waits for one of them.
+    async fn stop(&mut self) -> Stop {
+        tokio::select! {
+            _ = self.terminate.recv() => Stop::Drain(ShutdownMode::WaitForServers),
+            _ = self.interrupt.recv() => Stop::Drain(ShutdownMode::WaitForServers),
+            _ = self.quit.recv() => Stop::Quit,
+        }
+    }
+}
+
+/// Waits until no client is left, having each end as soon as `mode` says.
+async fn emptied(registry: &Registry, mode: ShutdownMode) {
+    while !registry.is_empty() {
+        if mode == ShutdownMode::WaitForServers {
+            for client in registry.clients() {
+                client.signal(Signal::Drain);
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+fn refuse_reload(problems: &Problems) -> Report {
+    for problem in problems {
+        tracing::error!(%problem, "reload: nothing was changed");
+    }
+    console::not_reloaded(problems)
 }
 
 fn contexts(

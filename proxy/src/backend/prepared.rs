@@ -4,6 +4,8 @@
 //! the server is made of that number, so the same statement of any client has the same name.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A statement's number, unique in this instance.
 pub type StatementId = u64;
@@ -13,6 +15,8 @@ pub type StatementId = u64;
 pub struct Prepared {
     used: HashMap<StatementId, u64, foldhash::fast::FixedState>,
     tick: u64,
+    /// How many there are, for who looks from outside.
+    count: Arc<AtomicUsize>,
 }
 
 impl Prepared {
@@ -44,16 +48,29 @@ impl Prepared {
     pub fn insert(&mut self, id: StatementId) {
         self.tick += 1;
         self.used.insert(id, self.tick);
+        self.publish();
     }
 
     /// The server was told to close the statement, or never got to parse it.
     pub fn remove(&mut self, id: StatementId) {
         self.used.remove(&id);
+        self.publish();
     }
 
     /// The server closed all of them: DISCARD ALL, DEALLOCATE ALL.
     pub fn clear(&mut self) {
         self.used.clear();
+        self.publish();
+    }
+
+    /// How many there are, as it changes.
+    #[must_use]
+    pub fn count(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.count)
+    }
+
+    fn publish(&self) {
+        self.count.store(self.used.len(), Ordering::Relaxed);
     }
 
     /// How many there are.
@@ -85,6 +102,7 @@ mod tests {
         p.remove(2);
         assert_eq!(p.victim(3), None);
         assert!(!p.touch(2));
+        assert_eq!(p.count().load(Ordering::Relaxed), p.len());
         p.clear();
         assert!(p.is_empty());
     }

@@ -9,15 +9,47 @@ use pgconvoy_config::{AuthMethod, Settings, User};
 
 use super::login::{Method, Rule};
 use crate::auth::{Credential, MockKey, Stored};
+use crate::error::Report;
 use crate::pool::pools::Tenant;
+use crate::protocol::sqlstate;
 use crate::session::PoolMode;
+
+/// What a user may do on the admin console.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConsoleRight {
+    /// Not even connect to it.
+    None,
+    /// SHOW.
+    Look,
+    /// Everything.
+    All,
+}
+
+impl ConsoleRight {
+    fn of(user: &User) -> Self {
+        match (user.admin, user.stats) {
+            (true, _) => Self::All,
+            (false, true) => Self::Look,
+            (false, false) => Self::None,
+        }
+    }
+}
+
+/// Why a user is not let in to the console.
+pub(super) fn no_console(user: &str) -> Report {
+    Report::new(
+        sqlstate::INSUFFICIENT_PRIVILEGE,
+        format!("user \"{user}\" may not use the admin console"),
+    )
+    .hint("That takes admin = true or stats = true in its [[user]].")
+}
 
 /// One user's rights.
 #[derive(Debug)]
 struct Account {
     stored: Option<Stored>,
     method: Method,
-    admin: bool,
+    console: ConsoleRight,
     /// Role on the servers.
     server_user: Arc<str>,
     /// How we prove to be that role, where that does not follow from the client's own login.
@@ -112,7 +144,7 @@ impl Access {
             }
             let account = Account {
                 method,
-                admin: user.admin,
+                console: ConsoleRight::of(user),
                 server_user,
                 server_credential: server_secret.and_then(|s| s.credential()).map(Arc::new),
                 pool_mode: user.pool_mode.map(mode),
@@ -155,7 +187,18 @@ impl Access {
     /// Whether the user may use what is reserved for administrators.
     #[must_use]
     pub fn is_admin(&self, user: &str) -> bool {
-        self.accounts.get(user).is_some_and(|a| a.admin)
+        let account = self.accounts.get(user);
+        account.is_some_and(|a| a.console == ConsoleRight::All)
+    }
+
+    /// What a user may do on the admin console: anything where everybody is let in.
+    #[must_use]
+    pub fn console(&self, user: &str) -> ConsoleRight {
+        match self.accounts.get(user) {
+            Some(account) => account.console,
+            None if self.open => ConsoleRight::All,
+            None => ConsoleRight::None,
+        }
     }
 
     /// Where a user's statements on a database go.

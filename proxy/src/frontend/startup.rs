@@ -8,21 +8,25 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::{Buf, BytesMut};
+use pgconvoy_config::CONSOLE_DATABASES;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::access::Access;
+use super::access::{Access, ConsoleRight, no_console};
+use super::console::{self, Console};
 use super::login::{self, LoginError};
-use super::welcome::{Welcome, Welcomes};
+use super::welcome::Welcomes;
+use crate::admin::{Inside, PARAMETERS};
 use crate::backend::cancel;
 use crate::backend::parameters::ParameterSet;
 use crate::error::Report;
 use crate::metrics::RejectReason;
 use crate::net::Stream;
+use crate::pool::stats::Stat;
 use crate::protocol::error_fields::{ErrorFields, Severity};
 use crate::protocol::frame::TransactionStatus;
 use crate::protocol::startup::{self, Cancel, FirstPacket, Startup};
 use crate::protocol::{sqlstate, startup_options, to_client};
-use crate::registry::{self, Place, Registry};
+use crate::registry::{self, Newcomer, Place, Registry};
 use crate::session::{Admitted, Context, Identity, Session};
 
 /// The newest protocol version we speak is 3.0.
@@ -52,7 +56,21 @@ pub struct Door {
     pub admission: Arc<ArcSwap<Admission>>,
     /// Everybody inside.
     pub registry: Arc<Registry>,
+    /// What the admin console shows and acts on.
+    pub inside: Arc<Inside>,
     welcomes: Welcomes,
+}
+
+/// What a connection has become.
+enum Guest {
+    Session(Box<Session>),
+    Console(Box<Console>),
+}
+
+/// A client that is in, and what it sent right behind its login.
+enum Entered {
+    Session(Arc<Context>, Box<Identity>, BytesMut),
+    Console(console::Identity, BytesMut),
 }
 
 /// Why a connection did not become a session.
@@ -77,11 +95,13 @@ impl Door {
         access: Arc<ArcSwap<Access>>,
         admission: Arc<ArcSwap<Admission>>,
         registry: Arc<Registry>,
+        inside: Arc<Inside>,
     ) -> Self {
         Self {
             access,
             admission,
             registry,
+            inside,
             welcomes: Welcomes::default(),
         }
     }
@@ -95,13 +115,16 @@ impl Door {
         admitted: Admitted,
     ) {
         let log = self.admission.load().log_connections;
-        let session = self.login(context, stream, address, admitted).await;
-        let Some(session) = session else { return };
+        let guest = self.login(context, stream, address, admitted).await;
+        let Some(guest) = guest else { return };
         if log {
             tracing::info!(client = %address, "client logged in");
         }
         // A task of its own: a login takes much room, and a session's life is long.
-        tokio::spawn(session.run());
+        match guest {
+            Guest::Session(session) => drop(tokio::spawn(session.run())),
+            Guest::Console(console) => drop(tokio::spawn(console.run())),
+        }
     }
 
     async fn login(
@@ -110,13 +133,19 @@ impl Door {
         mut stream: Stream,
         address: SocketAddr,
         admitted: Admitted,
-    ) -> Option<Session> {
+    ) -> Option<Guest> {
         let limit = self.admission.load().login_timeout;
         let metrics = Arc::clone(&context.metrics);
         let entering = self.enter(context, &mut stream, address, admitted);
         let refused = match tokio::time::timeout(limit, entering).await {
-            Ok(Ok((context, identity, early))) => {
-                return Some(Session::new(context, identity, stream, &early));
+            Ok(Ok(Entered::Session(context, identity, early))) => {
+                let session = Session::new(context, *identity, stream, &early);
+                return Some(Guest::Session(Box::new(session)));
+            }
+            Ok(Ok(Entered::Console(identity, early))) => {
+                let (inside, access) = (Arc::clone(&self.inside), Arc::clone(&self.access));
+                let console = Console::new(identity, inside, access, stream, early);
+                return Some(Guest::Console(Box::new(console)));
             }
             Ok(Err(refused)) => refused,
             Err(_) => Refused::Because(
@@ -141,7 +170,7 @@ impl Door {
         stream: &mut Stream,
         address: SocketAddr,
         admitted: Admitted,
-    ) -> Result<(Arc<Context>, Identity, BytesMut), Refused> {
+    ) -> Result<Entered, Refused> {
         let mut buf = BytesMut::with_capacity(1024);
         let startup = loop {
             match first_packet(stream, &mut buf).await? {
@@ -169,10 +198,19 @@ impl Door {
         let proven = login::authenticate(stream, &mut buf, &mut out, user, &rule)
             .await
             .map_err(|e| denied(&e, address))?;
+        if CONSOLE_DATABASES.contains(&database) {
+            let identity = self
+                .enter_console(stream, out, (&startup, &access), (address, admitted, place))
+                .await?;
+            return Ok(Entered::Console(identity, buf));
+        }
         let lodging = access.lodging(user, database);
         let pools = context.pools.of(&lodging.tenant);
         if let Some(credential) = lodging.credential.or(proven.credential.map(Arc::new)) {
             pools.learn(&credential);
+        }
+        if pools.tally.database().is_disabled() {
+            return Err(disabled(database));
         }
         let limit = self.admission.load().server_timeout;
         let welcome = self
@@ -180,8 +218,12 @@ impl Door {
             .get(&pools, &parameters, &context.cluster, limit)
             .await
             .map_err(|report| Refused::Because(report, RejectReason::Server))?;
-        let registration = self.registry.register(user, database, address, place);
-        finish(stream, out, &welcome, &registration).await?;
+        let tenant = lodging.tenant;
+        let lodging_of = Some((tenant.database, tenant.user));
+        let newcomer = newcomer(&startup, lodging_of, address, stream);
+        let registration = self.registry.register(&newcomer, place);
+        pools.tally.add(Stat::Logins, 1);
+        finish(stream, out, &welcome.messages, &registration).await?;
         let identity = Identity {
             registration,
             admitted,
@@ -191,7 +233,40 @@ impl Door {
             parameters: Arc::clone(&welcome.parameters),
             reported: Arc::clone(&welcome.reported),
         };
-        Ok((context, identity, buf))
+        Ok(Entered::Session(context, Box::new(identity), buf))
+    }
+
+    /// Lets a client that has proven who it is in to the console, if it may be there.
+    async fn enter_console(
+        &self,
+        stream: &mut Stream,
+        out: BytesMut,
+        (startup, access): (&Startup, &Access),
+        (address, admitted, place): (SocketAddr, Admitted, Place),
+    ) -> Result<console::Identity, Refused> {
+        let user = startup.user();
+        if access.console(user) == ConsoleRight::None {
+            return Err(Refused::Because(no_console(user), RejectReason::Login));
+        }
+        let newcomer = newcomer(startup, None, address, stream);
+        let registration = self.registry.register(&newcomer, place);
+        let mut welcome = BytesMut::with_capacity(512);
+        for parameter in PARAMETERS.iter().filter(|p| p.reported) {
+            let (name, value) = (parameter.name, parameter.value);
+            to_client::parameter_status(&mut welcome, name.as_bytes(), value.as_bytes());
+        }
+        for (name, value) in [
+            ("application_name", newcomer.application_name),
+            ("session_authorization", user),
+        ] {
+            to_client::parameter_status(&mut welcome, name.as_bytes(), value.as_bytes());
+        }
+        finish(stream, out, &welcome, &registration).await?;
+        Ok(console::Identity {
+            registration,
+            admitted,
+            address,
+        })
     }
 
     fn place(&self, access: &Access, startup: &Startup) -> Result<Place, Refused> {
@@ -245,6 +320,23 @@ async fn first_packet(stream: &mut Stream, buf: &mut BytesMut) -> Result<FirstPa
     }
 }
 
+/// A client that has logged in, as the registry knows it.
+fn newcomer<'a>(
+    startup: &'a Startup,
+    lodging: Option<(Arc<str>, Arc<str>)>,
+    address: SocketAddr,
+    stream: &Stream,
+) -> Newcomer<'a> {
+    Newcomer {
+        user: startup.user(),
+        database: startup.database(),
+        lodging,
+        application_name: startup.get("application_name").unwrap_or_default(),
+        address,
+        local: stream.local_addr().ok(),
+    }
+}
+
 /// Everything that a client asks of its session beyond who and where.
 fn parameters(startup: &Startup) -> Result<Arc<ParameterSet>, Refused> {
     let refuse = |code: &'static str, message: String| {
@@ -293,15 +385,27 @@ fn denied(error: &LoginError, address: SocketAddr) -> Refused {
     }
 }
 
+/// An administrator has closed the database to new clients.
+fn disabled(database: &str) -> Refused {
+    Refused::Because(
+        Report::new(
+            sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE,
+            format!("database \"{database}\" does not accept connections: it is disabled"),
+        )
+        .hint("An administrator said DISABLE on pgconvoy's console; ENABLE lifts it."),
+        RejectReason::Login,
+    )
+}
+
 /// The client is in: all it is told goes in one write.
 async fn finish(
     stream: &mut Stream,
     mut out: BytesMut,
-    welcome: &Welcome,
+    welcome: &[u8],
     registration: &registry::Registration,
 ) -> Result<(), Refused> {
     to_client::authentication_ok(&mut out);
-    out.extend_from_slice(&welcome.messages);
+    out.extend_from_slice(welcome);
     let client = registration.client();
     to_client::backend_key_data(&mut out, client.pid, client.secret());
     to_client::ready_for_query(&mut out, TransactionStatus::Idle);

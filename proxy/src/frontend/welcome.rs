@@ -70,12 +70,16 @@ impl Welcomes {
         let known = self.lock().get(&key).cloned();
         let mut parameters = Arc::clone(parameters);
         if let Some(known) = known {
-            if clock::since(known.learned) < FRESH {
+            // While the database is paused there is no server to ask.
+            let paused = pools.tally.database().is_paused();
+            if paused || clock::since(known.learned) < FRESH {
                 return Ok(known);
             }
             // Connections that have these parameters know them by this very object.
             parameters = Arc::clone(&known.parameters);
         }
+        // The login's own limit holds meanwhile.
+        pools.tally.database().resumed().await;
         let asked = tokio::time::timeout(limit, ask(pools, &parameters, cluster));
         let welcome = Arc::new(asked.await.map_err(|_| unreachable(cluster, limit))??);
         let mut all = self.lock();

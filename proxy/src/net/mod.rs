@@ -79,6 +79,14 @@ impl Stream {
         self.socket.tcp().peer_addr()
     }
 
+    /// Our own address.
+    ///
+    /// # Errors
+    /// When the socket is no longer connected.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.tcp().local_addr()
+    }
+
     /// Ends the connection so that the peer gets the last words: unread bytes of its would make the
     /// close a reset, which overtakes them. Reads on for a moment, up to a limit.
     ///

@@ -172,6 +172,15 @@ impl Budget {
         }
     }
 
+    /// Has all who wait look again at what there is.
+    pub fn stir(&self) {
+        for _ in 0..self.waiting() {
+            if !self.offer_room() {
+                return;
+            }
+        }
+    }
+
     /// Somebody was told that there is room and left: tells the next.
     pub fn pass_room_on(&self) {
         self.offer_room();

@@ -7,8 +7,10 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::oneshot;
 
 use super::budget::{Budget, Grant};
+use super::control::Database;
 use super::manager::{Idle, Object, Pooled};
 use super::permit::Permit;
+use super::servers::{Established, Listed, ServerState, Servers};
 use crate::auth::secret::Credential;
 use crate::backend::connect::{self, ConnectError, Target};
 use crate::backend::connection::Connection;
@@ -46,6 +48,9 @@ pub struct Shared {
     pub credential: ArcSwapOption<Credential>,
     /// The limit and the queue.
     pub budget: Arc<Budget>,
+    /// Whether the database is paused.
+    pub control: Arc<Database>,
+    servers: Arc<Servers>,
     limits: Arc<ArcSwap<Limits>>,
     /// This pool on each worker.
     members: Box<[Mutex<Weak<Pool>>]>,
@@ -61,6 +66,7 @@ impl Shared {
         size: usize,
         workers: usize,
         limits: Arc<ArcSwap<Limits>>,
+        (control, servers): (Arc<Database>, Arc<Servers>),
     ) -> Self {
         Self {
             node,
@@ -68,6 +74,8 @@ impl Shared {
             user,
             credential: ArcSwapOption::empty(),
             budget: Budget::new(size),
+            control,
+            servers,
             limits,
             members: (0..workers).map(|_| Mutex::default()).collect(),
         }
@@ -84,6 +92,14 @@ impl Shared {
     #[must_use]
     pub fn idle(&self) -> usize {
         self.members().map(|p| p.idle()).sum()
+    }
+
+    /// Closes idle connections that are not to be lent again.
+    pub fn close_outdated(&self) {
+        for pool in self.members() {
+            pool.idle
+                .close_if(|pooled| !self.control.keeps(pooled.server.mark));
+        }
     }
 
     fn target(&self) -> Target {
@@ -129,28 +145,22 @@ impl Pool {
     /// An idle connection, if nobody has a better right to it.
     #[must_use]
     pub fn try_checkout(self: &Arc<Self>) -> Option<Checkout> {
-        if self.shared.budget.waiting() > 0 {
+        if self.shared.budget.waiting() > 0 || self.shared.control.is_paused() {
             return None;
         }
         let object = self.idle.take()?;
-        Some(Checkout {
-            object: Some(object),
-            pool: Arc::clone(self),
-        })
+        Some(Checkout::new(object, self))
     }
 
     /// The idle connection with that number ([`Connection::serial`]), if it is here and nobody
     /// waits.
     #[must_use]
     pub fn try_checkout_this(self: &Arc<Self>, serial: u64) -> Option<Checkout> {
-        if self.shared.budget.waiting() > 0 {
+        if self.shared.budget.waiting() > 0 || self.shared.control.is_paused() {
             return None;
         }
         let object = self.idle.take_this(serial)?;
-        Some(Checkout {
-            object: Some(object),
-            pool: Arc::clone(self),
-        })
+        Some(Checkout::new(object, self))
     }
 
     /// A connection, waiting in line for as long as it takes; `since` ([`clock::now`]) is the
@@ -160,6 +170,7 @@ impl Pool {
     /// When a connection had to be opened and couldn't.
     pub async fn checkout(self: &Arc<Self>, since: u64) -> Result<Checkout, ConnectError> {
         loop {
+            self.shared.control.resumed().await;
             if let Some(checkout) = self.try_checkout() {
                 return Ok(checkout);
             }
@@ -173,16 +184,16 @@ impl Pool {
                 Ok(Grant::Room) | Err(_) => None,
             };
             if let Some(object) = object {
-                return Ok(Checkout {
-                    object: Some(object),
-                    pool: Arc::clone(self),
-                });
+                return Ok(Checkout::new(object, self));
             }
         }
     }
 
     /// Opens a connection for nobody in particular, to have one ready.
     pub fn prewarm(self: &Arc<Self>) {
+        if self.shared.control.is_paused() {
+            return;
+        }
         if let Some(permit) = self.shared.budget.try_permit() {
             tokio::spawn(Arc::clone(self).open(permit));
         }
@@ -197,7 +208,8 @@ impl Pool {
         self.idle.close_if(|pooled| {
             let idle_too_long = spare > 0
                 && idle_limit.is_some_and(|limit| now.saturating_sub(pooled.idle_since) >= limit);
-            let close = exceeded || pooled.expired(now) || idle_too_long;
+            let outdated = !self.shared.control.keeps(pooled.server.mark);
+            let close = exceeded || outdated || pooled.expired(now) || idle_too_long;
             spare = spare.saturating_sub(usize::from(close));
             close
         });
@@ -264,19 +276,37 @@ impl Pool {
         }
     }
 
+    /// Makes a new connection available, unless its database was paused while it was opened.
+    fn shelve(&self, pooled: Pooled) {
+        if !self.shared.control.keeps(pooled.server.mark) {
+            return;
+        }
+        if let Some(object) = self.idle.adopt(Box::new(pooled)) {
+            self.put_back(object);
+        }
+    }
+
     async fn open(self: Arc<Self>, permit: Permit) {
         let limits = self.shared.limits.load_full();
+        let shared = &self.shared;
+        let mark = shared.control.mark();
+        let listed = shared
+            .servers
+            .list(&shared.node, &shared.database, &shared.user, mark);
+        // Listed first: a PAUSE that came before this look is seen, a later one sees the entry.
+        if shared.control.is_paused() {
+            return;
+        }
         match connect::connect(&self.shared.target(), limits.connect_timeout).await {
             Ok(connection) => {
                 let expires = limits
                     .lifetime
                     .map_or(0, |l| expiry(l, limits.lifetime_jitter));
-                let pooled = Box::new(Pooled::new(connection, expires, permit));
-                if let Some(object) = self.idle.adopt(pooled) {
-                    self.put_back(object);
-                }
+                listed.establish(established(&connection));
+                self.shelve(Pooled::new(connection, expires, listed, permit));
             }
             Err(error) => {
+                drop::<Listed>(listed);
                 // A full server is waited for as long as some connection of ours can come back.
                 let hold =
                     matches!(error, ConnectError::NotNow(_)) && self.shared.budget.open() > 1;
@@ -291,6 +321,15 @@ impl Pool {
                 }
             }
         }
+    }
+}
+
+fn established(connection: &Connection) -> Established {
+    Established {
+        key: Arc::clone(&connection.key),
+        prepared: connection.prepared.count(),
+        local: connection.stream.local_addr().ok(),
+        peer: connection.stream.peer_addr().ok(),
     }
 }
 
@@ -332,6 +371,21 @@ pub struct Checkout {
 }
 
 impl Checkout {
+    fn new(object: Object, pool: &Arc<Pool>) -> Self {
+        object.server.set_state(ServerState::Active);
+        Self {
+            object: Some(object),
+            pool: Arc::clone(pool),
+        }
+    }
+
+    /// A request is about to be sent.
+    pub fn note_request(&self, now: u64) {
+        if let Some(object) = &self.object {
+            object.server.note_request(now);
+        }
+    }
+
     /// Gives the connection back: no transaction is open, no reply is outstanding, no state of the
     /// session is left but [`Connection::parameters`] and [`Connection::prepared`].
     pub fn release(mut self, now: u64) {
@@ -344,10 +398,13 @@ impl Checkout {
             .cancels
             .load(std::sync::atomic::Ordering::Acquire)
             > 0;
-        if object.expired(now) || cancelled || self.pool.shared.budget.exceeded() {
+        let shared = &self.pool.shared;
+        let outdated = !shared.control.keeps(object.server.mark);
+        if object.expired(now) || cancelled || outdated || shared.budget.exceeded() {
             drop(Object::take(object));
             return;
         }
+        object.server.set_state(ServerState::Idle);
         self.pool.put_back(object);
     }
 

@@ -11,6 +11,7 @@ use deadpool::managed::{self, Metrics, QueueMode, RecycleError, RecycleResult};
 use futures_util::FutureExt as _;
 
 use super::permit::Permit;
+use super::servers::Listed;
 use crate::backend::connection::Connection;
 
 /// A connection and its share of the budget; closing it gives the share back.
@@ -19,16 +20,19 @@ pub struct Pooled {
     connection: Connection,
     /// When it is too old to be lent again ([`crate::clock::now`]); 0 is never.
     pub expires: u64,
+    /// What SHOW SERVERS tells of it.
+    pub server: Listed,
     _permit: Permit,
 }
 
 impl Pooled {
     /// Puts a new connection under its permit.
     #[must_use]
-    pub fn new(connection: Connection, expires: u64, permit: Permit) -> Self {
+    pub fn new(connection: Connection, expires: u64, server: Listed, permit: Permit) -> Self {
         Self {
             connection,
             expires,
+            server,
             _permit: permit,
         }
     }

@@ -9,6 +9,9 @@
 
 pub mod budget;
 pub mod checkout;
+pub mod control;
 pub mod manager;
 pub mod permit;
 pub mod pools;
+pub mod servers;
+pub mod stats;

@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use arc_swap::ArcSwap;
 
 use super::checkout::{Limits, Pool, Shared};
+use super::control::{Databases, Tally};
+use super::servers::Servers;
 use crate::auth::secret::Credential;
 use crate::cluster::{Node, NodeId};
 
@@ -25,6 +27,8 @@ pub struct TenantPools {
     tenant: Tenant,
     worker: usize,
     directory: Arc<Directory>,
+    /// Counts for the sessions of this tenant.
+    pub tally: Tally,
     by_node: Box<[OnceLock<Arc<Pool>>]>,
     asks_sequences: AtomicBool,
 }
@@ -105,6 +109,10 @@ pub struct Directory {
     workers: usize,
     limits: Arc<ArcSwap<Limits>>,
     size_of: Box<SizeOf>,
+    /// What administrators did to databases, and what was counted for them.
+    pub databases: Databases,
+    /// Every server connection.
+    pub servers: Arc<Servers>,
     shared: Mutex<HashMap<(Tenant, NodeId), Weak<Shared>>>,
     credentials: Mutex<HashMap<Tenant, Arc<Credential>>>,
 }
@@ -131,6 +139,8 @@ impl Directory {
             workers,
             limits,
             size_of,
+            databases: Databases::new(workers),
+            servers: Arc::default(),
             shared: Mutex::default(),
             credentials: Mutex::default(),
         })
@@ -149,6 +159,10 @@ impl Directory {
             (self.size_of)(tenant),
             self.workers,
             Arc::clone(&self.limits),
+            (
+                self.databases.of(&tenant.database),
+                Arc::clone(&self.servers),
+            ),
         ));
         shared
             .credential
@@ -185,6 +199,25 @@ impl Directory {
                 user: Arc::clone(&shared.user),
             };
             shared.budget.set_limit((self.size_of)(&tenant));
+        });
+    }
+
+    /// Closes the idle connections of `database` (of all, without one) that are not to be lent again.
+    pub fn close_outdated(&self, database: Option<&str>) {
+        self.for_each(|shared| {
+            if database.is_none_or(|name| *shared.database == *name) {
+                shared.close_outdated();
+            }
+        });
+    }
+
+    /// Has the sessions that wait for a connection of `database` (of any, without one) look again,
+    /// after a pause: what they were promised before may be gone.
+    pub fn stir(&self, database: Option<&str>) {
+        self.for_each(|shared| {
+            if database.is_none_or(|name| *shared.database == *name) {
+                shared.budget.stir();
+            }
         });
     }
 
@@ -251,6 +284,7 @@ impl Pools {
                 tenant: tenant.clone(),
                 worker: self.worker,
                 directory: Arc::clone(&self.directory),
+                tally: Tally::new(self.directory.databases.of(&tenant.database), self.worker),
                 by_node: self
                     .directory
                     .nodes

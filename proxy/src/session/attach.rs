@@ -15,6 +15,8 @@ use crate::clock;
 use crate::cluster::{Node, NodeId, View, pick_read};
 use crate::error::Report;
 use crate::pool::checkout::Checkout;
+use crate::pool::stats::Stat;
+use crate::protocol::frame::TransactionStatus;
 use crate::registry::{Activity, Signal};
 use crate::router::Target;
 
@@ -67,6 +69,7 @@ impl Link {
 enum NoLink {
     ClientGone,
     Shutdown,
+    Killed,
     Failed(Report),
 }
 
@@ -115,6 +118,8 @@ impl Session {
         let client = self.identity.registration.client();
         client.nothing_to_cancel();
         let now = clock::now();
+        let tally = &self.identity.pools.tally;
+        tally.add(Stat::WaitTime, now - since);
         #[allow(
             clippy::cast_precision_loss,
             reason = "microseconds of a wait fit 52 bits"
@@ -130,6 +135,7 @@ impl Session {
             }
             Err(NoLink::ClientGone) => Err(End::Left),
             Err(NoLink::Shutdown) => Err(End::Told(failure::shutting_down())),
+            Err(NoLink::Killed) => Err(End::Told(failure::killed())),
             Err(NoLink::Failed(report)) => {
                 self.note_activity(Activity::Idle, now);
                 self.exclude = None;
@@ -164,17 +170,30 @@ impl Session {
                 return Poll::Ready(Err(NoLink::Failed(failure::cancelled())));
             }
             // The time limits are about what a client does; one that waits does nothing.
-            if registered.signalled() == Signal::Shutdown {
-                return Poll::Ready(Err(NoLink::Shutdown));
+            match registered.signalled() {
+                Signal::Shutdown => return Poll::Ready(Err(NoLink::Shutdown)),
+                Signal::Killed => return Poll::Ready(Err(NoLink::Killed)),
+                Signal::None
+                | Signal::Drain
+                | Signal::ClientIdle
+                | Signal::IdleInTransaction
+                | Signal::QueryTimeout => {}
             }
             if deadline.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(Err(NoLink::Failed(failure::no_connection(
-                    &context, demand, limit,
-                ))));
+                let database = pools.tally.database();
+                let report = if database.is_paused() {
+                    failure::paused(&database.name, limit)
+                } else {
+                    failure::no_connection(&context, demand, limit)
+                };
+                return Poll::Ready(Err(NoLink::Failed(report)));
             }
             if let Some(buffers) = self.buffers.as_deref_mut() {
                 // What was answered before is not held back; an error shows below.
+                let unsent = buffers.client_out.len();
                 let _sent = self.client.poll_drain(cx, &mut buffers.client_out);
+                let sent = unsent - buffers.client_out.len();
+                self.identity.pools.tally.add(Stat::Sent, sent as u64);
             }
             self.poll_gone(cx).map(|()| Err(NoLink::ClientGone))
         })
@@ -194,7 +213,9 @@ impl Session {
             match self.client.poll_fill(cx, &mut buffers.client_in) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
-                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Ok(n)) => {
+                    self.identity.pools.tally.add(Stat::Received, n as u64);
+                }
             }
         }
     }
@@ -211,6 +232,10 @@ impl Session {
             self.read_node = Some(node);
         }
         self.buffers().replay.clear();
+        self.identity.pools.tally.add(Stat::Assignments, 1);
+        if self.transaction.status == TransactionStatus::Idle {
+            self.transaction_began = clock::NEVER;
+        }
         let mut link = Link {
             checkout,
             node: identity,

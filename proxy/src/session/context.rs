@@ -208,6 +208,13 @@ impl Context {
         }
     }
 
+    /// Buffers that no session uses: how many, and their bytes.
+    #[must_use]
+    pub fn spare_buffers(&self) -> (usize, usize) {
+        let spare = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
+        (spare.len(), spare.iter().map(|b| b.bytes()).sum())
+    }
+
     /// One client more; the returned guard counts it out again.
     #[must_use]
     pub fn admit(self: &Arc<Self>) -> Admitted {
@@ -262,6 +269,18 @@ impl Buffers {
             && self.server_in.is_empty()
             && self.server_out.is_empty()
             && self.replies.is_empty()
+    }
+
+    /// What they take, used or not.
+    fn bytes(&self) -> usize {
+        let buffers = [
+            &self.client_in,
+            &self.client_out,
+            &self.server_in,
+            &self.server_out,
+            &self.replay,
+        ];
+        size_of::<Self>() + buffers.iter().map(|b| b.capacity()).sum::<usize>()
     }
 
     /// Forgets everything, at the end of a session.

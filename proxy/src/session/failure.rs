@@ -334,6 +334,24 @@ pub(super) fn shutting_down() -> Report {
     .hint("Connect again.")
 }
 
+pub(super) fn paused(database: &str, limit: Duration) -> Report {
+    Report::new(
+        sqlstate::CANNOT_CONNECT_NOW,
+        format!(
+            "database \"{database}\" is paused: waited {limit:?} (pool.query_wait_timeout) for its RESUME"
+        ),
+    )
+    .hint("An administrator said PAUSE on pgconvoy's console; RESUME there goes on.")
+}
+
+pub(super) fn killed() -> Report {
+    Report::new(
+        sqlstate::ADMIN_SHUTDOWN,
+        "terminating connection due to administrator command",
+    )
+    .detail("An administrator of pgconvoy ended it with KILL or KILL_CLIENT.")
+}
+
 pub(super) fn client_idle() -> Report {
     Report::new(
         sqlstate::IDLE_SESSION_TIMEOUT,

@@ -9,6 +9,7 @@ use super::context::{HIGH_WATER, READ_ROOM, READ_ROOM_MAX};
 use super::{Rest, Session};
 use crate::metrics::Direction;
 use crate::net::Stream;
+use crate::pool::stats::Stat;
 use crate::registry::Signal;
 
 /// What has happened.
@@ -71,9 +72,14 @@ impl Session {
                 Poll::Ready(Ok(())) | Poll::Pending => None,
             };
         };
-        let held_back = buffers.client_out.len() >= HIGH_WATER;
+        let unsent = buffers.client_out.len();
+        let held_back = unsent >= HIGH_WATER;
         if let Poll::Ready(Err(_)) = self.client.poll_drain(cx, &mut buffers.client_out) {
             return Some(Event::ClientLost);
+        }
+        let sent = unsent - buffers.client_out.len();
+        if sent > 0 {
+            self.identity.pools.tally.add(Stat::Sent, sent as u64);
         }
         if held_back && buffers.client_out.len() < HIGH_WATER && !buffers.client_in.is_empty() {
             return Some(Event::Room);
@@ -145,7 +151,10 @@ impl Session {
                 None
             }
             Poll::Ready(Ok(0) | Err(_)) => Some(Event::ClientLost),
-            Poll::Ready(Ok(_)) => Some(Event::Client),
+            Poll::Ready(Ok(n)) => {
+                self.identity.pools.tally.add(Stat::Received, n as u64);
+                Some(Event::Client)
+            }
         }
     }
 }

@@ -3,14 +3,13 @@
 
 use bytes::BytesMut;
 
-use super::Session;
 use super::replies::Reply;
 use super::statements::Undo;
+use super::{Session, rows};
 use crate::protocol::frame::{HEADER, Header, TransactionStatus};
 use crate::protocol::messages;
-use crate::protocol::to_client::{self, Column};
+use crate::protocol::to_client;
 use crate::router::LocalCommand;
-use crate::status::Table;
 
 impl Session {
     /// The rows and the command tag, with the row description before them in the simple protocol.
@@ -23,24 +22,9 @@ impl Session {
             &self.local_formats[..]
         };
         if simple {
-            describe(&mut out, &table, &[]);
+            rows::describe(&mut out, table.columns, &[]);
         }
-        for row in &table.rows {
-            let fields: Vec<Option<Vec<u8>>> = row
-                .iter()
-                .zip(table.columns)
-                .enumerate()
-                .map(|(i, (field, column))| {
-                    let text = field.as_deref()?;
-                    if is_binary(formats, i) {
-                        column.kind.binary(text)
-                    } else {
-                        Some(text.as_bytes().to_vec())
-                    }
-                })
-                .collect();
-            to_client::data_row(&mut out, &fields);
-        }
+        rows::rows(&mut out, &table, formats);
         // As a SHOW of the server's own.
         to_client::command_complete(&mut out, "SHOW");
         out.to_vec()
@@ -48,7 +32,7 @@ impl Session {
 
     /// Notes in which formats the rows are wanted (PostgreSQL docs, 55.7, Bind).
     pub(super) fn note_formats(&mut self, after_names: &[u8]) {
-        self.local_formats = result_formats(after_names).unwrap_or_default();
+        self.local_formats = rows::bound(after_names).unwrap_or_default().formats;
     }
 
     /// ParameterDescription (for a statement) and RowDescription.
@@ -62,7 +46,7 @@ impl Session {
             }
             messages::Target::Portal => self.local_formats.clone(),
         };
-        describe(&mut bytes, &table, &formats);
+        rows::describe(&mut bytes, table.columns, &formats);
         let reply = Reply::Local {
             bytes: bytes.to_vec().into(),
             undo: Undo::Nothing,
@@ -122,56 +106,6 @@ impl Session {
         });
         true
     }
-}
-
-fn describe(out: &mut BytesMut, table: &Table, formats: &[i16]) {
-    let columns: Vec<Column<'_>> = table
-        .columns
-        .iter()
-        .enumerate()
-        .map(|(i, c)| Column {
-            name: c.name,
-            type_oid: c.kind.type_oid(),
-            type_size: c.kind.type_size(),
-            format: i16::from(is_binary(formats, i)),
-        })
-        .collect();
-    to_client::row_description(out, &columns);
-}
-
-/// One format code holds for all columns, none means text.
-fn is_binary(formats: &[i16], column: usize) -> bool {
-    match formats {
-        [] => false,
-        [all] => *all == 1,
-        each => each.get(column) == Some(&1),
-    }
-}
-
-/// The result format codes of a Bind, from after its names.
-fn result_formats(mut rest: &[u8]) -> Option<Vec<i16>> {
-    let formats = take_count(&mut rest)?;
-    rest = rest.get(formats * 2..)?;
-    for _ in 0..take_count(&mut rest)? {
-        let (length, after) = rest.split_first_chunk::<4>()?;
-        let length = usize::try_from(i32::from_be_bytes(*length)).unwrap_or(0);
-        rest = after.get(length..)?;
-    }
-    let count = take_count(&mut rest)?;
-    let (codes, _) = rest.as_chunks::<2>();
-    Some(
-        codes
-            .iter()
-            .take(count)
-            .map(|c| i16::from_be_bytes(*c))
-            .collect(),
-    )
-}
-
-fn take_count(rest: &mut &[u8]) -> Option<usize> {
-    let (count, after) = rest.split_first_chunk::<2>()?;
-    *rest = after;
-    Some(usize::from(u16::from_be_bytes(*count)))
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -244,14 +178,5 @@ mod tests {
         ] {
             assert_eq!(deallocated(odd.as_bytes()), None, "{odd}");
         }
-    }
-
-    #[test]
-    fn result_formats_are_read_past_the_parameters() {
-        let bind = [
-            0, 1, 0, 1, 0, 2, 0, 0, 0, 3, 1, 2, 3, 255, 255, 255, 255, 0, 2, 0, 1, 0, 0,
-        ];
-        assert_eq!(result_formats(&bind), Some(vec![1, 0]));
-        assert_eq!(result_formats(&bind[..9]), None);
     }
 }

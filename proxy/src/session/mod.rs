@@ -18,6 +18,7 @@ mod plan;
 mod prepare;
 mod relay;
 mod replies;
+pub mod rows;
 mod running;
 mod settings;
 mod settle;
@@ -43,6 +44,7 @@ use crate::cluster::NodeId;
 use crate::error::Report;
 use crate::net::Stream;
 use crate::pool::pools::TenantPools;
+use crate::pool::stats::Stat;
 use crate::protocol::frame::TransactionStatus;
 use crate::registry::{Activity, Registration, Signal};
 use crate::router::{Quoting, Target};
@@ -200,6 +202,8 @@ pub struct Session {
     wrote_at: u64,
     /// The node that answered the last read.
     read_node: Option<NodeId>,
+    /// When the first request of the present transaction began.
+    transaction_began: u64,
     /// Result formats of the last Bind of a command that is answered here.
     local_formats: Vec<i16>,
     /// The server was told to send the answers it has.
@@ -235,9 +239,12 @@ impl Session {
         let parameters = Parameters::new(Arc::clone(&identity.parameters));
         let space = context.space(parameters.current());
         let told = Arc::clone(&identity.reported);
+        let prepared = Arc::clone(&identity.registration.client().prepared);
         let buffers = (!early.is_empty()).then(|| {
             let mut buffers = context.take_buffers();
             buffers.client_in.extend_from_slice(early);
+            let tally = &identity.pools.tally;
+            tally.add(Stat::Received, early.len() as u64);
             buffers
         });
         let mut session = Self {
@@ -246,7 +253,7 @@ impl Session {
             number: NEXT.fetch_add(1, Ordering::Relaxed),
             client,
             space,
-            statements: ClientStatements::default(),
+            statements: ClientStatements::counted(prepared),
             link: None,
             buffers,
             transaction: Transaction::NONE,
@@ -263,6 +270,7 @@ impl Session {
             serializable: false,
             wrote_at: clock::NEVER,
             read_node: None,
+            transaction_began: clock::NEVER,
             local_formats: Vec::new(),
             collecting: false,
             said_goodbye: false,
@@ -326,7 +334,7 @@ impl Session {
             Signal::ClientIdle => Some(Activity::Idle),
             Signal::IdleInTransaction => Some(Activity::IdleInTransaction),
             Signal::QueryTimeout => Some(Activity::Active),
-            Signal::None | Signal::Drain | Signal::Shutdown => None,
+            Signal::None | Signal::Drain | Signal::Shutdown | Signal::Killed => None,
         };
         if meant.is_some_and(|meant| client.activity().0 != meant) {
             // It has gone on since.
@@ -337,6 +345,7 @@ impl Session {
             Signal::None => return None,
             Signal::Drain if self.is_busy() => return None,
             Signal::Drain | Signal::Shutdown => failure::shutting_down(),
+            Signal::Killed => failure::killed(),
             Signal::ClientIdle => failure::client_idle(),
             Signal::IdleInTransaction => failure::idle_in_transaction(),
             Signal::QueryTimeout => failure::query_timeout(),

@@ -8,6 +8,7 @@ use super::replies::Reply;
 use super::statements::{NAME_PREFIX, Rename, Statement, Undo};
 use super::translate::PARSE_COMPLETE;
 use super::{End, Rest, Session};
+use crate::pool::stats::Stat;
 use crate::protocol::frame::{HEADER, Header};
 use crate::protocol::{messages, to_server};
 
@@ -16,6 +17,7 @@ impl Session {
         let Some(buffers) = self.buffers.as_deref() else {
             return Ok(());
         };
+        self.identity.pools.tally.add(Stat::ClientParses, 1);
         let there = header.len.min(buffers.client_in.len());
         let whole = there == header.len;
         let statement = match self.plan.parsed.pop_front() {
@@ -78,6 +80,7 @@ impl Session {
             undo,
         });
         self.rest = Rest::Server(header.len - there);
+        self.identity.pools.tally.add(Stat::ServerParses, 1);
         self.pin(crate::router::PinReason::UnknownState.into(), true);
         self.mark_prepared(statement);
     }
@@ -145,6 +148,7 @@ impl Session {
     }
 
     pub(super) fn send_parse(&mut self, statement: &Arc<Statement>, visible: bool, undo: Undo) {
+        self.identity.pools.tally.add(Stat::ServerParses, 1);
         let definition = &statement.definition;
         let text = statement.text();
         let types = definition.get(text.len() + 1..).unwrap_or_default();

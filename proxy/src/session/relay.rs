@@ -260,6 +260,8 @@ impl Session {
     fn on_ready(&mut self, status: TransactionStatus) {
         self.transaction.status = status;
         let now = clock::now();
+        let started = self.link.as_ref().map_or(clock::NEVER, |l| l.started);
+        self.count_ready(started, now);
         // More requests may be on their way already: the next one begins here.
         let more = self.buffers.as_ref().is_some_and(|b| !b.replies.is_empty());
         if let Some(link) = &mut self.link {

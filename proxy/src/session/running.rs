@@ -5,6 +5,7 @@ use super::Session;
 use super::replies::Run;
 use crate::clock;
 use crate::metrics::{QueryRoute, StatementKind};
+use crate::pool::stats::Stat;
 use crate::protocol::frame::TransactionStatus;
 use crate::registry::Activity;
 use crate::router::{
@@ -31,6 +32,40 @@ impl Session {
             link.node.count_statement(kind_of(decision.command), route);
         }
         self.started();
+        self.count_statement();
+    }
+
+    /// For SHOW STATS: a statement goes to the server, in a transaction that begins with it or has
+    /// begun before.
+    pub(super) fn count_statement(&mut self) {
+        self.identity.pools.tally.add(Stat::Queries, 1);
+        if let (Some(link), clock::NEVER) = (&self.link, self.transaction_began) {
+            self.transaction_began = link.started;
+        }
+    }
+
+    /// For SHOW STATS: a request that was begun at `started` has ended, and its transaction with it
+    /// when that is over.
+    pub(super) fn count_ready(&mut self, started: u64, now: u64) {
+        self.publish_pins();
+        let tally = &self.identity.pools.tally;
+        if started != clock::NEVER {
+            tally.add(Stat::QueryTime, now.saturating_sub(started));
+        }
+        if self.transaction.status == TransactionStatus::Idle
+            && self.transaction_began != clock::NEVER
+        {
+            tally.add(Stat::Transactions, 1);
+            let lasted = now.saturating_sub(self.transaction_began);
+            tally.add(Stat::TransactionTime, lasted);
+            self.transaction_began = clock::NEVER;
+        }
+    }
+
+    /// For SHOW CLIENTS: what keeps the session where it is.
+    pub(super) fn publish_pins(&self) {
+        let client = self.identity.registration.client();
+        client.set_pins(self.pins.held().bits());
     }
 
     /// `log.queries` asked for it.
@@ -51,6 +86,7 @@ impl Session {
         {
             link.started = clock::now();
             let now = link.started;
+            link.checkout.note_request(now);
             self.note_activity(Activity::Active, now);
         }
     }
@@ -140,6 +176,7 @@ impl Session {
             tracing::debug!(client = %self.identity.address, reason = reason.as_str(), "pinned");
         }
         self.pins.add(pins, sure);
+        self.publish_pins();
     }
 }
 

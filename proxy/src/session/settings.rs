@@ -84,6 +84,7 @@ impl Session {
             let before = std::mem::replace(&mut self.told, reported);
             self.told_before.get_or_insert(before);
             self.quoting = quoting(&self.told);
+            self.publish_name();
         }
         if !idle {
             return;
@@ -224,10 +225,19 @@ impl Session {
             to_client::parameter_status(out, name.as_bytes(), value.as_bytes());
         }
         self.quoting = quoting(&self.told);
+        self.publish_name();
+    }
+
+    /// For SHOW CLIENTS: what the client calls itself.
+    fn publish_name(&self) {
+        let name = self.told.get("application_name").unwrap_or_default();
+        let client = self.identity.registration.client();
+        client.set_application_name(name);
     }
 
     /// A request of our own is done, its answer hidden.
     pub(super) fn setup_done(&mut self) {
+        self.publish_pins();
         let Some(link) = &mut self.link else { return };
         link.at_rest = true;
         let reported = Arc::clone(&link.checkout.reported);

@@ -5,7 +5,7 @@
 //! so that clients share it. Knows no server connection.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::backend::prepared::StatementId;
@@ -102,9 +102,19 @@ pub(crate) struct ClientStatements {
     unnamed: Option<Arc<Statement>>,
     portals: HashMap<Vec<u8>, Arc<Statement>, foldhash::fast::FixedState>,
     unnamed_portal: Option<Arc<Statement>>,
+    /// How many are named, for who looks from outside.
+    count: Arc<AtomicUsize>,
 }
 
 impl ClientStatements {
+    /// None yet; tells `count` how many there are.
+    pub(crate) fn counted(count: Arc<AtomicUsize>) -> Self {
+        Self {
+            count,
+            ..Self::default()
+        }
+    }
+
     /// The statement of that name; the empty name is the unnamed one.
     pub(crate) fn get(&self, name: &[u8]) -> Option<&Arc<Statement>> {
         if name.is_empty() {
@@ -123,15 +133,18 @@ impl ClientStatements {
         if name.is_empty() {
             return std::mem::replace(&mut self.unnamed, statement);
         }
-        match statement {
+        let before = match statement {
             Some(statement) => self.named.insert(name.to_vec(), statement),
             None => self.named.remove(name),
-        }
+        };
+        self.count.store(self.named.len(), Ordering::Relaxed);
+        before
     }
 
     /// DEALLOCATE ALL and DISCARD ALL.
     pub(crate) fn clear(&mut self) {
         self.named.clear();
+        self.count.store(0, Ordering::Relaxed);
         self.unnamed = None;
     }
 

@@ -11,6 +11,7 @@ use super::failure::malformed;
 use super::replies::{Reply, Run};
 use super::statements::{NAME_PREFIX, Rename, Undo};
 use super::{Batch, End, Phase, Rest, Session, Step};
+use crate::pool::stats::Stat;
 use crate::protocol::frame::{Frontend, HEADER, Header, TransactionStatus};
 use crate::protocol::{messages, to_server};
 use crate::router::{Command, Discard, PinReason};
@@ -124,6 +125,7 @@ impl Session {
 
     fn apply_function_call(&mut self, header: Header) {
         self.started();
+        self.count_statement();
         let buffers = self.buffers();
         let there = header.len.min(buffers.client_in.len());
         buffers
@@ -154,6 +156,7 @@ impl Session {
             self.guard_sequences(&statement.decision);
         }
         self.batch = Batch::Bound;
+        self.identity.pools.tally.add(Stat::Binds, 1);
         if let Some(statement) = &statement {
             self.statements.bind(&portal, Arc::clone(statement));
             if statement.decision.local.is_some() {

@@ -9,6 +9,11 @@
 mod cancel;
 mod carried_parameters;
 mod command_line;
+mod console;
+mod console_auth;
+mod console_control;
+mod console_figures;
+mod console_pause;
 mod drivers;
 mod dump_restore;
 mod failover;
