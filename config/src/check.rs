@@ -16,6 +16,7 @@ pub(crate) fn check(draft: &mut Draft<'_>, raw: &Raw, problems: &mut Vec<Problem
     check_nodes(draft, raw, problems);
     check_users(draft, problems);
     check_databases(draft, problems);
+    check_peers(draft, raw, problems);
     check_sizes(draft, raw, problems);
     check_monitor(draft, raw, problems);
     check_addresses(draft, raw, problems);
@@ -63,6 +64,21 @@ fn check_databases(draft: &Draft<'_>, problems: &mut Vec<Problem>) {
         keys::DATABASE_NAME.name,
         problems,
     );
+}
+
+/// Keys must name this instance before others can find it by them.
+fn check_peers(draft: &Draft<'_>, raw: &Raw, problems: &mut Vec<Problem>) {
+    let ids = draft.settings.peers.iter().map(|peer| peer.id.to_string());
+    refuse_twins(
+        ids.zip(draft.peers.iter().copied()),
+        keys::PEER_NUMBER.name,
+        problems,
+    );
+    let (key, own) = (keys::PEER_ID.name, draft.settings.peer_id);
+    if own.is_none() && !draft.peers.is_empty() && draft.sound(raw, key) {
+        let message = "is needed beside [[peer]]: cancel keys name this instance by it";
+        problems.push(Problem::new(raw.origin(key), key, message));
+    }
 }
 
 /// The section was there, but could not be read as one.

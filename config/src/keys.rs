@@ -156,6 +156,11 @@ pub(crate) static SECTIONS: &[Section] = &[
         Off,
         "Overrides for one database; others are passed on as they are",
     ),
+    list(
+        "peer",
+        Off,
+        "Another pgconvoy behind the same address: cancel requests for its clients are passed on to it",
+    ),
     // Off, because a method that is asked for needs users whom it could check.
     table("auth", Off, "How clients prove who they are"),
     table(
@@ -230,6 +235,8 @@ keys! {
     DRAIN_TIMEOUT: Setting<Period> = "drain_timeout", at_least(0),
         || Duration::from_secs(30), Live,
         "how long a shutdown waits for transactions to finish";
+    PEER_ID: Optional<Count> = "peer_id", count(1, 255), Unset("1"), Restart,
+        "this instance's number among its peers, 1 to 255; cancel keys hold it";
 
     NODE_ADDRESS: Required<HostPort> = "node.address", HostPort, Must("\"127.0.0.1:5432\""),
         Restart, "host:port";
@@ -264,6 +271,11 @@ keys! {
         Unset("\"session\""), Live, "this database's mode instead of pool.mode";
     DATABASE_POOL_SIZE: Optional<Count> = "database.pool_size", count(1, 100_000), Unset("40"),
         Live, "this database's pool size instead of pool.size";
+
+    PEER_NUMBER: Required<Count> = "peer.id", count(1, 255), Must("2"), Live,
+        "its peer_id; the entry of this instance itself is passed over, so that all can have one list";
+    PEER_ADDRESS: Required<HostPort> = "peer.address", HostPort, Must("\"10.0.0.22:5430\""), Live,
+        "host:port where it, and no other, listens";
 
     AUTH_METHOD: Setting<Choice<AuthMethod>> = "auth.method", Choice::new(),
         || AuthMethod::ScramSha256, Live,

@@ -37,6 +37,6 @@ pub use problem::{Origin, Problem, Problems};
 pub use reference::reference;
 pub use secret::{Secret, SecretShape};
 pub use settings::{
-    Auth, AuthMethod, Database, Health, Http, Limits, Log, LogFormat, Monitor, Node, Pool,
+    Auth, AuthMethod, Database, Health, Http, Limits, Log, LogFormat, Monitor, Node, Peer, Pool,
     PoolMode, ReadYourWrites, Routing, Settings, User,
 };

@@ -21,12 +21,16 @@ pub struct Settings {
     pub io_uring: bool,
     /// How long a shutdown waits for transactions to finish; zero does not wait.
     pub drain_timeout: Duration,
+    /// What cancel keys call this instance, 1 to 255; present when there are [`Settings::peers`].
+    pub peer_id: Option<u8>,
     /// The PostgreSQL servers, at least one; which of them leads is found out, not configured.
     pub nodes: Vec<Node>,
     /// Who may log in; empty only when [`Auth::open_access`] is true.
     pub users: Vec<User>,
     /// Overrides for databases; a database that is not listed is passed on under its own name.
     pub databases: Vec<Database>,
+    /// The instances behind the same address; this one may be among them.
+    pub peers: Vec<Peer>,
     pub auth: Auth,
     pub pool: Pool,
     pub limits: Limits,
@@ -97,6 +101,16 @@ pub struct Database {
     pub pool_mode: Option<PoolMode>,
     /// At least 1.
     pub pool_size: Option<u32>,
+}
+
+/// An instance of pgconvoy, a `[[peer]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its `peer_id`, at least 1.
+    pub id: u8,
+    /// Host name or IP address, IPv6 without brackets.
+    pub host: String,
+    pub port: u16,
 }
 
 /// How clients prove who they are, `[auth]`.

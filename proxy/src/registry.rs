@@ -3,15 +3,18 @@
 //!
 //! Knows no socket of a client: a session looks at its own [`Client`] when it is woken.
 
+pub mod key;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 use std::time::SystemTime;
 
 use atomic_waker::AtomicWaker;
 
+use self::key::{KeyLength, PeerId};
 use crate::clock;
 
 /// How a statement on a server connection is cancelled (PostgreSQL docs, 55.2.9). `Debug` hides the
@@ -28,6 +31,23 @@ pub struct BackendKey {
     /// Cancel requests on their way to it. While there is one, the connection must not be lent to
     /// anybody else.
     pub cancels: AtomicUsize,
+    /// A cancel request was sent and nobody knows whether it has arrived: it may hit whatever the
+    /// connection runs later, so nobody else may have it.
+    pub doomed: AtomicBool,
+}
+
+impl BackendKey {
+    /// Whether a cancel request is on its way right now.
+    #[must_use]
+    pub fn is_being_cancelled(&self) -> bool {
+        self.cancels.load(Ordering::Acquire) > 0
+    }
+
+    /// Whether a cancel request may still hit what the connection runs next.
+    #[must_use]
+    pub fn may_be_cancelled(&self) -> bool {
+        self.is_being_cancelled() || self.doomed.load(Ordering::Acquire)
+    }
 }
 
 impl std::fmt::Debug for BackendKey {
@@ -109,7 +129,7 @@ enum CancelTarget {
 pub struct Client {
     /// The process id that the client was told in BackendKeyData.
     pub pid: i32,
-    secret: [u8; 4],
+    secret: Box<[u8]>,
     /// Login name.
     pub user: String,
     /// Database asked for.
@@ -157,6 +177,14 @@ impl Client {
     pub fn activity(&self) -> (Activity, u64) {
         let activity = Activity::from_u8(self.activity.load(Ordering::Acquire));
         (activity, self.activity_since.load(Ordering::Relaxed))
+    }
+
+    /// Whether nothing of it runs, though it may hold a server connection.
+    fn is_between_statements(&self) -> bool {
+        match self.activity().0 {
+            Activity::Idle | Activity::IdleInTransaction => true,
+            Activity::Waiting | Activity::Active => false,
+        }
     }
 
     /// Asks the session to stop. The strongest reason asked for stands.
@@ -220,21 +248,32 @@ impl Client {
     }
 }
 
-/// A cancel request on its way to a server; the connection is not lent again while this lives.
+/// A cancel request on its way to a server; while this lives, the connection is not lent again and
+/// gets nothing new to do.
 #[derive(Debug)]
-pub struct CancelInFlight(Arc<BackendKey>);
+pub struct CancelInFlight {
+    key: Arc<BackendKey>,
+    client: Arc<Client>,
+}
 
 impl CancelInFlight {
     /// Which server process is meant.
     #[must_use]
     pub fn key(&self) -> &BackendKey {
-        &self.0
+        &self.key
+    }
+
+    /// It may have been sent, and may arrive whenever it likes.
+    pub fn lost_sight(&self) {
+        self.key.doomed.store(true, Ordering::Release);
     }
 }
 
 impl Drop for CancelInFlight {
     fn drop(&mut self) {
-        self.0.cancels.fetch_sub(1, Ordering::AcqRel);
+        self.key.cancels.fetch_sub(1, Ordering::AcqRel);
+        // Its next statement may be waiting for this.
+        self.client.waker.wake();
     }
 }
 
@@ -252,6 +291,7 @@ pub enum Cancel {
 /// All clients of this instance.
 #[derive(Debug, Default)]
 pub struct Registry {
+    instance: PeerId,
     clients: Mutex<HashMap<i32, Arc<Client>>>,
     next_pid: AtomicU32,
     entered: AtomicUsize,
@@ -290,6 +330,21 @@ impl Drop for Registration {
 }
 
 impl Registry {
+    /// The registry of an instance that its clients' cancel keys shall name.
+    #[must_use]
+    pub fn new(instance: PeerId) -> Self {
+        Self {
+            instance,
+            ..Self::default()
+        }
+    }
+
+    /// Which instance this is.
+    #[must_use]
+    pub fn instance(&self) -> PeerId {
+        self.instance
+    }
+
     /// A place, if fewer than `limit` are taken.
     #[must_use]
     pub fn enter(self: &Arc<Self>, limit: usize) -> Option<Place> {
@@ -307,19 +362,22 @@ impl Registry {
         database: &str,
         address: SocketAddr,
         place: Place,
+        length: KeyLength,
     ) -> Registration {
+        let mut secret = vec![0; length.bytes()];
+        rand::fill(&mut secret[..]);
         let mut clients = self.lock();
         let pid = loop {
-            // Positive, as tools expect of a process id.
-            let n = self.next_pid.fetch_add(1, Ordering::Relaxed) & 0x7fff_ffff;
-            let pid = i32::try_from(n).unwrap_or(1).max(1);
-            if !clients.contains_key(&pid) {
+            let number = self.next_pid.fetch_add(1, Ordering::Relaxed);
+            if let Some(pid) = key::pid(self.instance, number)
+                && !clients.contains_key(&pid)
+            {
                 break pid;
             }
         };
         let client = Arc::new(Client {
             pid,
-            secret: rand::random(),
+            secret: secret.into(),
             user: user.to_owned(),
             database: database.to_owned(),
             address,
@@ -341,10 +399,10 @@ impl Registry {
     }
 
     /// Looks up whom a cancel request means. The secret is compared as a whole: a guess learns
-    /// nothing from a near miss.
+    /// nothing from a near miss. What comes between two statements is for none of them.
     #[must_use]
     pub fn cancel(&self, pid: i32, secret: &[u8]) -> Cancel {
-        let Some(client) = self.lock().get(&pid).cloned() else {
+        let Some(client) = self.lock().get(&key::original(pid)).cloned() else {
             return Cancel::Nothing;
         };
         if !bool::from(subtle::ConstantTimeEq::ct_eq(&client.secret[..], secret)) {
@@ -358,9 +416,13 @@ impl Registry {
                 client.waker.wake();
                 Cancel::Dequeued
             }
+            CancelTarget::Running(_) if client.is_between_statements() => Cancel::Nothing,
             CancelTarget::Running(key) => {
                 key.cancels.fetch_add(1, Ordering::AcqRel);
-                Cancel::Forward(CancelInFlight(Arc::clone(key)))
+                Cancel::Forward(CancelInFlight {
+                    key: Arc::clone(key),
+                    client: Arc::clone(&client),
+                })
             }
         }
     }
@@ -396,29 +458,4 @@ impl Registry {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cancel_secrets_do_not_show_in_debug_output() {
-        let key = BackendKey {
-            host: "h".to_owned(),
-            port: 1,
-            pid: 7,
-            secret: vec![211, 212, 213, 214],
-            cancels: 0.into(),
-        };
-        let registry = Arc::new(Registry::default());
-        let place = registry.enter(1).unwrap();
-        assert!(registry.enter(1).is_none(), "places are bounded");
-        let address = "127.0.0.1:1".parse().unwrap();
-        let registration = registry.register("u", "d", address, place);
-        let shown = format!("{key:?} {:?}", registration.client());
-        assert!(
-            !shown.contains("211") && !shown.contains("secret"),
-            "{shown}"
-        );
-        drop(registration);
-        assert!(registry.enter(1).is_some(), "the place is free again");
-    }
-}
+mod tests;

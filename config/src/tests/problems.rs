@@ -245,6 +245,14 @@ fn settings_that_contradict_each_other_are_refused() {
             "t.toml:4: node.address: \"h:5432\" is given twice, first at t.toml:2",
         ),
         (
+            "peer_id = 1\n[[peer]]\nid = 2\naddress = \"a:1\"\n[[peer]]\nid = 2\naddress = \"b:1\"",
+            "t.toml:6: peer.id: \"2\" is given twice, first at t.toml:3",
+        ),
+        (
+            "[[peer]]\nid = 2\naddress = \"a:1\"",
+            "t.toml: peer_id: is needed beside [[peer]]: cancel keys name this instance by it",
+        ),
+        (
             "[auth]\nmethod = \"md5\"",
             "t.toml:2: auth.method: md5 has nobody to check, as no user is given; \
              add [[user]] with name and password",

@@ -18,10 +18,12 @@ use self::workers::{Duty, Worker};
 use crate::admin;
 use crate::cluster::{Cluster, Monitor, NodeId};
 use crate::frontend::listener::{self, Desk};
+use crate::frontend::peers::Peers;
 use crate::frontend::startup::Door;
 use crate::http::{Phase, Server};
 use crate::metrics::Metrics;
 use crate::pool::pools::{Directory, Pools};
+use crate::registry::key::PeerId;
 use crate::registry::{Registry, Signal};
 use crate::router::{LocalCommand, Router};
 use crate::session::{Console, Context};
@@ -103,7 +105,7 @@ impl App {
         let live = Live::new(&settings)?;
         let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"))?);
         let cluster = Cluster::new(&tuning::nodes(&settings), &metrics);
-        let registry = Arc::new(Registry::default());
+        let registry = Arc::new(Registry::new(PeerId(settings.peer_id.unwrap_or_default())));
         let access = Arc::clone(&live.access);
         let directory = Directory::new(
             cluster.nodes().to_vec(),
@@ -129,6 +131,7 @@ impl App {
             Arc::clone(&live.access),
             Arc::clone(&live.admission),
             Arc::clone(&registry),
+            Peers::new(Arc::clone(&live.peers)),
         ));
         let (stop_accepting, stop) = watch::channel(false);
         let (end_threads, end) = watch::channel(false);

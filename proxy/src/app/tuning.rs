@@ -7,8 +7,10 @@ use pgconvoy_config::{ReadYourWrites, Settings};
 
 use crate::cluster::{MonitorSettings, NodeSpec, ReadRules};
 use crate::frontend::access::{Access, UnusableSecret};
+use crate::frontend::peers::{PeerAddress, PeerAddresses};
 use crate::frontend::startup::Admission;
 use crate::pool::checkout::Limits;
+use crate::registry::key::PeerId;
 use crate::session::Tuning;
 
 /// Everything that may change while the instance runs.
@@ -16,6 +18,7 @@ use crate::session::Tuning;
 pub(super) struct Live {
     pub(super) access: Arc<ArcSwap<Access>>,
     pub(super) admission: Arc<ArcSwap<Admission>>,
+    pub(super) peers: Arc<ArcSwap<PeerAddresses>>,
     pub(super) pools: Arc<ArcSwap<Limits>>,
     pub(super) sessions: Arc<ArcSwap<Tuning>>,
     pub(super) monitor: Arc<ArcSwap<MonitorSettings>>,
@@ -31,6 +34,7 @@ impl Live {
         Ok(Self {
             access: share(Access::new(settings)?),
             admission: share(admission(settings)),
+            peers: share(peers(settings)),
             pools: share(pools(settings)),
             sessions: share(sessions(settings)),
             monitor: share(monitor(settings)),
@@ -46,6 +50,7 @@ impl Live {
         let access = Access::new(settings)?;
         self.access.store(Arc::new(access));
         self.admission.store(Arc::new(admission(settings)));
+        self.peers.store(Arc::new(peers(settings)));
         self.pools.store(Arc::new(pools(settings)));
         self.sessions.store(Arc::new(sessions(settings)));
         self.monitor.store(Arc::new(monitor(settings)));
@@ -80,6 +85,18 @@ fn admission(settings: &Settings) -> Admission {
         server_timeout: settings.pool.connect_timeout,
         log_connections: settings.log.connections,
     }
+}
+
+fn peers(settings: &Settings) -> PeerAddresses {
+    let address = |peer: &pgconvoy_config::Peer| PeerAddress {
+        host: peer.host.clone(),
+        port: peer.port,
+    };
+    settings
+        .peers
+        .iter()
+        .map(|peer| (PeerId(peer.id), address(peer)))
+        .collect()
 }
 
 fn pools(settings: &Settings) -> Limits {

@@ -95,6 +95,7 @@ async fn open(target: &Target, at: &str) -> Result<Connection, ConnectError> {
         pid: greeting.pid,
         secret: greeting.key.to_vec(),
         cancels: 0.into(),
+        doomed: false.into(),
     };
     Ok(Connection::new(
         stream,

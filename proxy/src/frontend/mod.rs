@@ -3,5 +3,6 @@
 pub mod access;
 pub mod listener;
 pub mod login;
+pub mod peers;
 pub mod startup;
 mod welcome;

@@ -12,6 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::access::Access;
 use super::login::{self, LoginError};
+use super::peers::Peers;
 use super::welcome::{Welcome, Welcomes};
 use crate::backend::cancel;
 use crate::backend::parameters::ParameterSet;
@@ -22,11 +23,12 @@ use crate::protocol::error_fields::{ErrorFields, Severity};
 use crate::protocol::frame::TransactionStatus;
 use crate::protocol::startup::{self, Cancel, FirstPacket, Startup};
 use crate::protocol::{sqlstate, startup_options, to_client};
+use crate::registry::key::{self, KeyLength};
 use crate::registry::{self, Place, Registry};
 use crate::session::{Admitted, Context, Identity, Session};
 
-/// The newest protocol version we speak is 3.0.
-const NEWEST_MINOR: u16 = 0;
+/// The newest protocol version we speak is 3.2: it differs from 3.0 in the length of cancel secrets.
+const NEWEST_MINOR: u16 = 2;
 
 /// Bounds on clients; live.
 #[derive(Clone, Debug)]
@@ -52,6 +54,7 @@ pub struct Door {
     pub admission: Arc<ArcSwap<Admission>>,
     /// Everybody inside.
     pub registry: Arc<Registry>,
+    peers: Peers,
     welcomes: Welcomes,
 }
 
@@ -77,11 +80,13 @@ impl Door {
         access: Arc<ArcSwap<Access>>,
         admission: Arc<ArcSwap<Admission>>,
         registry: Arc<Registry>,
+        peers: Peers,
     ) -> Self {
         Self {
             access,
             admission,
             registry,
+            peers,
             welcomes: Welcomes::default(),
         }
     }
@@ -156,12 +161,9 @@ impl Door {
         let access = self.access.load_full();
         let place = self.place(&access, &startup)?;
         let mut out = BytesMut::with_capacity(1024);
+        let minor = startup.minor.min(NEWEST_MINOR);
         if startup.needs_negotiation(NEWEST_MINOR) {
-            to_client::negotiate_protocol_version(
-                &mut out,
-                NEWEST_MINOR,
-                &startup.protocol_options,
-            );
+            to_client::negotiate_protocol_version(&mut out, minor, &startup.protocol_options);
         }
         let parameters = parameters(&startup)?;
         let (user, database) = (startup.user(), startup.database());
@@ -180,7 +182,9 @@ impl Door {
             .get(&pools, &parameters, &context.cluster, limit)
             .await
             .map_err(|report| Refused::Because(report, RejectReason::Server))?;
-        let registration = self.registry.register(user, database, address, place);
+        let registration =
+            self.registry
+                .register(user, database, address, place, key_length(minor));
         finish(stream, out, &welcome, &registration).await?;
         let identity = Identity {
             registration,
@@ -213,6 +217,10 @@ impl Door {
 
     /// Carries out a cancel request; PostgreSQL, too, answers nothing.
     async fn cancel(&self, request: &Cancel) {
+        if key::instance_of(request.pid) != self.registry.instance() {
+            self.peers.pass_on(request).await;
+            return;
+        }
         match self.registry.cancel(request.pid, &request.key) {
             registry::Cancel::Nothing | registry::Cancel::Dequeued => {}
             registry::Cancel::Forward(cancel) => {
@@ -274,6 +282,15 @@ fn parameters(startup: &Startup) -> Result<Arc<ParameterSet>, Refused> {
         }
     }
     ParameterSet::new(pairs).map_err(|e| refuse(sqlstate::SYNTAX_ERROR, e.to_string()))
+}
+
+/// How long a cancel secret the client expects.
+fn key_length(minor: u16) -> KeyLength {
+    if minor < 2 {
+        KeyLength::Short
+    } else {
+        KeyLength::Long
+    }
 }
 
 fn is_false(value: &str) -> bool {

@@ -339,11 +339,7 @@ impl Checkout {
             return;
         };
         object.idle_since = now;
-        let cancelled = object
-            .key
-            .cancels
-            .load(std::sync::atomic::Ordering::Acquire)
-            > 0;
+        let cancelled = object.key.may_be_cancelled();
         if object.expired(now) || cancelled || self.pool.shared.budget.exceeded() {
             drop(Object::take(object));
             return;

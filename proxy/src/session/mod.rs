@@ -65,6 +65,15 @@ pub struct Identity {
     pub reported: Arc<Reported>,
 }
 
+/// What the client's next request waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// Nothing.
+    MayGo,
+    /// A cancel request, meant for the one before, is to arrive first.
+    HeldBack,
+}
+
 /// Where in the client's messages a session is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -205,6 +214,7 @@ pub struct Session {
     collecting: bool,
     /// The client has said goodbye and closed; what it asked for before is still done.
     said_goodbye: bool,
+    next: Next,
     /// How often the present read was run again.
     replays: u8,
     /// The node that just failed a read of this session.
@@ -265,6 +275,7 @@ impl Session {
             local_formats: Vec::new(),
             collecting: false,
             said_goodbye: false,
+            next: Next::MayGo,
             replays: 0,
             exclude: None,
             broken: None,

@@ -7,6 +7,8 @@
 )]
 
 mod cancel;
+mod cancel_peers;
+mod cancel_storm;
 mod carried_parameters;
 mod command_line;
 mod drivers;
