@@ -283,7 +283,7 @@ keys! {
 
     POOL_MODE: Setting<Choice<PoolMode>> = "pool.mode", Choice::new(),
         || PoolMode::Transaction, Live,
-        "a server connection is lent for a \"transaction\" or a \"session\"";
+        "a server connection is lent for a \"transaction\", a \"session\" or a \"statement\"";
     POOL_SIZE: Setting<Count> = "pool.size", count(1, 100_000), || 20, Live,
         "most server connections of a pool";
     POOL_MIN_IDLE: Setting<Count> = "pool.min_idle", count(0, 100_000), || 0, Live,

@@ -137,6 +137,8 @@ pub enum PoolMode {
     Session,
     /// When the transaction ends.
     Transaction,
+    /// When the statement ends; transaction blocks are refused.
+    Statement,
 }
 
 /// Server connections, `[pool]`; a pool is one user on one database of one node.
@@ -275,6 +277,7 @@ macro_rules! named {
 
 named!(AuthMethod, "a login method", "trust" => Trust, "password" => Password, "md5" => Md5,
     "scram-sha-256" => ScramSha256);
-named!(PoolMode, "a pool mode", "session" => Session, "transaction" => Transaction);
+named!(PoolMode, "a pool mode", "session" => Session, "transaction" => Transaction,
+    "statement" => Statement);
 named!(ReadYourWrites, "a read-your-writes mode", "session" => Session, "off" => Off);
 named!(LogFormat, "a log format", "text" => Text, "json" => Json);

@@ -45,7 +45,7 @@ fn bad_values_say_what_is_allowed() {
         (
             "pool.mode = \"sesion\"",
             "t.toml:1: pool.mode: \"sesion\" is not a pool mode; \
-             allowed: \"session\", \"transaction\"; did you mean \"session\"?",
+             allowed: \"session\", \"transaction\", \"statement\"; did you mean \"session\"?",
         ),
         (
             "pool.size = 0",
@@ -182,7 +182,7 @@ fn every_problem_is_told_at_once_in_line_order() {
         "t.toml:1: listen: \"nowhere\" is not an address to listen on; \
          allowed: an IP address and port, such as \"127.0.0.1:5430\"",
         "t.toml:3: pool.sise: unknown key; did you mean \"pool.size\"?",
-        "t.toml:4: pool.mode: \"x\" is not a pool mode; allowed: \"session\", \"transaction\"",
+        "t.toml:4: pool.mode: \"x\" is not a pool mode; allowed: \"session\", \"transaction\", \"statement\"",
         "t.toml:6: node.address: \"h\" is not a node's address; \
          allowed: host:port, such as \"10.0.0.11:5432\" or \"[::1]:5432\"",
         "t.toml:7: node.wieght: unknown key; did you mean \"node.weight\"?",

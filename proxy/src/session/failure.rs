@@ -284,6 +284,17 @@ pub(super) fn pinned_to_a_replica() -> Report {
     .hint("Set session state outside of read-only transactions.")
 }
 
+pub(super) fn no_transaction_blocks() -> Report {
+    Report::new(
+        sqlstate::FEATURE_NOT_SUPPORTED,
+        "transaction blocks are not allowed in statement mode",
+    )
+    .hint(
+        "Let each statement commit by itself, or set pool_mode = \"transaction\" for this user or \
+         database.",
+    )
+}
+
 pub(super) fn cancelled() -> Report {
     Report::new(
         sqlstate::QUERY_CANCELED,

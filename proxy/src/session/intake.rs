@@ -111,6 +111,11 @@ impl Session {
             self.next = Next::HeldBack;
             return Ok(Step::Wait);
         }
+        if self.identity.mode == PoolMode::Statement
+            && let Some(step) = self.refuse_block(kind, header)?
+        {
+            return Ok(step);
+        }
         if self.is_held() {
             if let Some(end) = self.misplaced()? {
                 return end;
@@ -154,8 +159,8 @@ impl Session {
     /// standby runs goes to none.
     fn for_good(&self, demand: Demand) -> Demand {
         match self.identity.mode {
-            PoolMode::Transaction if !self.serializable => demand,
-            PoolMode::Session | PoolMode::Transaction => Demand {
+            PoolMode::Transaction | PoolMode::Statement if !self.serializable => demand,
+            PoolMode::Session | PoolMode::Transaction | PoolMode::Statement => Demand {
                 target: Target::Primary,
             },
         }

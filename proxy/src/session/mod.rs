@@ -318,6 +318,11 @@ impl Session {
 
     /// Goes on with the client's messages until an event is needed.
     async fn go_on(&mut self) -> Result<(), End> {
+        if self.identity.mode == PoolMode::Statement
+            && self.transaction.status != TransactionStatus::Idle
+        {
+            return Err(End::Told(failure::no_transaction_blocks()));
+        }
         self.release_if_done();
         while let Need::Server(demand) = self.advance()? {
             if let Err(first) = self.attach_at_once(&demand) {

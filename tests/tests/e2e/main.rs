@@ -36,6 +36,7 @@ mod session_state;
 mod show_commands;
 mod signals;
 mod startup_parameters;
+mod statement_mode;
 mod timeouts;
 mod tokio_driver;
 mod unpinning;
