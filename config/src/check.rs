@@ -9,7 +9,7 @@ use crate::problem::{Origin, Problem};
 use crate::raw::{Element, Raw};
 use crate::resolve::Draft;
 use crate::secret::{Secret, SecretShape};
-use crate::settings::{AuthMethod, Named as _, Settings, User};
+use crate::settings::{AuthMethod, Named as _, Node, Settings, User};
 
 /// Finds what does not go together, and decides whether access is open.
 pub(crate) fn check(draft: &mut Draft<'_>, raw: &Raw, problems: &mut Vec<Problem>) {
@@ -18,6 +18,7 @@ pub(crate) fn check(draft: &mut Draft<'_>, raw: &Raw, problems: &mut Vec<Problem
     check_databases(draft, problems);
     check_peers(draft, raw, problems);
     check_sizes(draft, raw, problems);
+    check_replication(draft, raw, problems);
     check_monitor(draft, raw, problems);
     check_addresses(draft, raw, problems);
     check_access(draft, raw, problems);
@@ -168,6 +169,18 @@ fn refuse_verifier(
         let message = "a SCRAM verifier cannot log in to a server; give the password itself";
         problems.push(Problem::new(origin, key, message));
     }
+}
+
+fn check_replication(draft: &Draft<'_>, raw: &Raw, problems: &mut Vec<Problem>) {
+    let key = keys::REPLICATION_NODE.name;
+    let node = draft.settings.replication.node.as_str();
+    let known = |n: &Node| n.label() == node || n.address() == node;
+    if matches!(node, "primary" | "replica") || draft.settings.nodes.iter().any(known) {
+        return;
+    }
+    let message =
+        format!("{node:?} is no node; write \"primary\", \"replica\" or a node's name or address");
+    problems.push(Problem::new(raw.origin(key), key, message));
 }
 
 fn check_monitor(draft: &Draft<'_>, raw: &Raw, problems: &mut Vec<Problem>) {

@@ -170,6 +170,11 @@ pub(crate) static SECTIONS: &[Section] = &[
     ),
     table("limits", InForce, "Bounds on clients"),
     table("routing", InForce, "Where statements run"),
+    table(
+        "replication",
+        InForce,
+        "Replication connections (pg_basebackup, pg_receivewal, logical decoding), which are not pooled",
+    ),
     table("health", InForce, "How nodes are watched"),
     table(
         "monitor",
@@ -315,6 +320,9 @@ keys! {
     LIMITS_QUERY_TIMEOUT: Setting<Timeout> = "limits.query_timeout", Timeout, || None, Live,
         "clients whose statement runs longer are closed, and the statement with them";
 
+    LIMITS_MAX_REPLICATION_CONNECTIONS: Setting<Count> = "limits.max_replication_connections",
+        count(0, 262_143), || 10, Live, "how many of the clients may be replication connections";
+
     ROUTING_SPLIT_READS: Setting<Flag> = "routing.split_reads", Flag, || true, Live,
         "send safe reads to replicas";
     ROUTING_PRIMARY_READS: Setting<Flag> = "routing.primary_reads", Flag, || false, Live,
@@ -324,6 +332,9 @@ keys! {
         "reads see every write of their \"session\", or \"off\"";
     ROUTING_MAX_REPLICA_LAG: Setting<Size> = "routing.max_replica_lag", Size, || None, Live,
         "replicas further behind get no reads, such as \"16MiB\"";
+
+    REPLICATION_NODE: Setting<Name> = "replication.node", Name, || "primary".to_owned(), Live,
+        "where they go: \"primary\", \"replica\" (the first that is up) or a node's name or address";
 
     HEALTH_CHECK_PERIOD: Setting<Period> = "health.check_period", at_least(10),
         || Duration::from_secs(1), Live, "time between the checks of a node";

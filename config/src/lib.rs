@@ -38,5 +38,5 @@ pub use reference::reference;
 pub use secret::{Secret, SecretShape};
 pub use settings::{
     Auth, AuthMethod, Database, Health, Http, Limits, Log, LogFormat, Monitor, Node, Peer, Pool,
-    PoolMode, ReadYourWrites, Routing, Settings, User,
+    PoolMode, ReadYourWrites, Replication, Routing, Settings, User,
 };

@@ -14,7 +14,8 @@ use crate::problem::{Origin, Problem};
 use crate::raw::{Element, Raw, Values};
 use crate::secret::Secret;
 use crate::settings::{
-    Auth, Database, Health, Http, Limits, Log, Monitor, Node, Peer, Pool, Routing, Settings, User,
+    Auth, Database, Health, Http, Limits, Log, Monitor, Node, Peer, Pool, Replication, Routing,
+    Settings, User,
 };
 
 /// Most workers that are started without being asked for (DESIGN.md, "The hot path").
@@ -109,12 +110,11 @@ pub(crate) fn resolve<'a>(
         pool: read_pool(&mut reader, &top),
         limits: read_limits(&mut reader, &top),
         routing: read_routing(&mut reader, &top),
-        health: read_health(&mut reader, &top),
-        monitor: Monitor {
-            user: reader.value(&top, &keys::MONITOR_USER),
-            password: reader.optional(&top, &keys::MONITOR_PASSWORD),
-            database: reader.value(&top, &keys::MONITOR_DATABASE),
+        replication: Replication {
+            node: reader.value(&top, &keys::REPLICATION_NODE),
         },
+        health: read_health(&mut reader, &top),
+        monitor: read_monitor(&mut reader, &top),
         http: Http {
             listen: reader.value(&top, &keys::HTTP_LISTEN),
         },
@@ -222,6 +222,7 @@ fn read_limits(reader: &mut Reader<'_>, at: &Scope<'_>) -> Limits {
         client_idle_timeout: reader.value(at, &keys::LIMITS_CLIENT_IDLE_TIMEOUT),
         idle_in_transaction_timeout: reader.value(at, &keys::LIMITS_IDLE_IN_TRANSACTION_TIMEOUT),
         query_timeout: reader.value(at, &keys::LIMITS_QUERY_TIMEOUT),
+        max_replication_connections: reader.value(at, &keys::LIMITS_MAX_REPLICATION_CONNECTIONS),
     }
 }
 
@@ -240,6 +241,14 @@ fn read_health(reader: &mut Reader<'_>, at: &Scope<'_>) -> Health {
         check_timeout: reader.value(at, &keys::HEALTH_CHECK_TIMEOUT),
         check_retries: reader.value(at, &keys::HEALTH_CHECK_RETRIES),
         position_period: reader.value(at, &keys::HEALTH_POSITION_PERIOD),
+    }
+}
+
+fn read_monitor(reader: &mut Reader<'_>, at: &Scope<'_>) -> Monitor {
+    Monitor {
+        user: reader.value(at, &keys::MONITOR_USER),
+        password: reader.optional(at, &keys::MONITOR_PASSWORD),
+        database: reader.value(at, &keys::MONITOR_DATABASE),
     }
 }
 

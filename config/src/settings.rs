@@ -35,6 +35,7 @@ pub struct Settings {
     pub pool: Pool,
     pub limits: Limits,
     pub routing: Routing,
+    pub replication: Replication,
     pub health: Health,
     pub monitor: Monitor,
     pub http: Http,
@@ -175,6 +176,15 @@ pub struct Limits {
     pub client_idle_timeout: Option<Duration>,
     pub idle_in_transaction_timeout: Option<Duration>,
     pub query_timeout: Option<Duration>,
+    /// How many of the clients may be replication connections; 0 refuses them.
+    pub max_replication_connections: u32,
+}
+
+/// Replication connections, `[replication]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replication {
+    /// `primary`, `replica`, or a node's label or address.
+    pub node: String,
 }
 
 /// Where statements run, `[routing]`.

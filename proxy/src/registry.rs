@@ -72,6 +72,8 @@ pub enum Activity {
     Active = 2,
     /// In a transaction, between statements.
     IdleInTransaction = 3,
+    /// Has a server connection of its own, and nobody looks at what passes over it.
+    Streaming = 4,
 }
 
 impl Activity {
@@ -80,6 +82,7 @@ impl Activity {
             1 => Self::Waiting,
             2 => Self::Active,
             3 => Self::IdleInTransaction,
+            4 => Self::Streaming,
             _ => Self::Idle,
         }
     }
@@ -183,7 +186,7 @@ impl Client {
     fn is_between_statements(&self) -> bool {
         match self.activity().0 {
             Activity::Idle | Activity::IdleInTransaction => true,
-            Activity::Waiting | Activity::Active => false,
+            Activity::Waiting | Activity::Active | Activity::Streaming => false,
         }
     }
 

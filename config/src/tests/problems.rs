@@ -249,6 +249,11 @@ fn settings_that_contradict_each_other_are_refused() {
             "t.toml:6: peer.id: \"2\" is given twice, first at t.toml:3",
         ),
         (
+            "[replication]\nnode = \"standby\"",
+            "t.toml:2: replication.node: \"standby\" is no node; \
+             write \"primary\", \"replica\" or a node's name or address",
+        ),
+        (
             "[[peer]]\nid = 2\naddress = \"a:1\"",
             "t.toml: peer_id: is needed beside [[peer]]: cancel keys name this instance by it",
         ),

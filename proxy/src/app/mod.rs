@@ -19,6 +19,7 @@ use crate::admin;
 use crate::cluster::{Cluster, Monitor, NodeId};
 use crate::frontend::listener::{self, Desk};
 use crate::frontend::peers::Peers;
+use crate::frontend::replication::Gate;
 use crate::frontend::startup::Door;
 use crate::http::{Phase, Server};
 use crate::metrics::Metrics;
@@ -132,6 +133,7 @@ impl App {
             Arc::clone(&live.admission),
             Arc::clone(&registry),
             Peers::new(Arc::clone(&live.peers)),
+            Gate::new(Arc::clone(&live.replication), Arc::clone(&metrics)),
         ));
         let (stop_accepting, stop) = watch::channel(false);
         let (end_threads, end) = watch::channel(false);

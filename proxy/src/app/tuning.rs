@@ -8,6 +8,7 @@ use pgconvoy_config::{ReadYourWrites, Settings};
 use crate::cluster::{MonitorSettings, NodeSpec, ReadRules};
 use crate::frontend::access::{Access, UnusableSecret};
 use crate::frontend::peers::{PeerAddress, PeerAddresses};
+use crate::frontend::replication::{Choice, Rules};
 use crate::frontend::startup::Admission;
 use crate::pool::checkout::Limits;
 use crate::registry::key::PeerId;
@@ -19,6 +20,7 @@ pub(super) struct Live {
     pub(super) access: Arc<ArcSwap<Access>>,
     pub(super) admission: Arc<ArcSwap<Admission>>,
     pub(super) peers: Arc<ArcSwap<PeerAddresses>>,
+    pub(super) replication: Arc<ArcSwap<Rules>>,
     pub(super) pools: Arc<ArcSwap<Limits>>,
     pub(super) sessions: Arc<ArcSwap<Tuning>>,
     pub(super) monitor: Arc<ArcSwap<MonitorSettings>>,
@@ -35,6 +37,7 @@ impl Live {
             access: share(Access::new(settings)?),
             admission: share(admission(settings)),
             peers: share(peers(settings)),
+            replication: share(replication(settings)),
             pools: share(pools(settings)),
             sessions: share(sessions(settings)),
             monitor: share(monitor(settings)),
@@ -51,6 +54,7 @@ impl Live {
         self.access.store(Arc::new(access));
         self.admission.store(Arc::new(admission(settings)));
         self.peers.store(Arc::new(peers(settings)));
+        self.replication.store(Arc::new(replication(settings)));
         self.pools.store(Arc::new(pools(settings)));
         self.sessions.store(Arc::new(sessions(settings)));
         self.monitor.store(Arc::new(monitor(settings)));
@@ -97,6 +101,13 @@ fn peers(settings: &Settings) -> PeerAddresses {
         .iter()
         .map(|peer| (PeerId(peer.id), address(peer)))
         .collect()
+}
+
+fn replication(settings: &Settings) -> Rules {
+    Rules {
+        node: Choice::parse(&settings.replication.node),
+        most: count(settings.limits.max_replication_connections),
+    }
 }
 
 fn pools(settings: &Settings) -> Limits {

@@ -3,6 +3,8 @@
 pub mod access;
 pub mod listener;
 pub mod login;
+mod passthrough;
 pub mod peers;
+pub mod replication;
 pub mod startup;
 mod welcome;

@@ -12,10 +12,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::access::Access;
 use super::login::{self, LoginError};
+use super::passthrough::Passthrough;
 use super::peers::Peers;
-use super::welcome::{Welcome, Welcomes};
+use super::replication::{self, Opened, Wish};
+use super::welcome::Welcomes;
 use crate::backend::cancel;
 use crate::backend::parameters::ParameterSet;
+use crate::clock;
 use crate::error::Report;
 use crate::metrics::RejectReason;
 use crate::net::Stream;
@@ -24,7 +27,7 @@ use crate::protocol::frame::TransactionStatus;
 use crate::protocol::startup::{self, Cancel, FirstPacket, Startup};
 use crate::protocol::{sqlstate, startup_options, to_client};
 use crate::registry::key::{self, KeyLength};
-use crate::registry::{self, Place, Registry};
+use crate::registry::{self, Activity, Place, Registration, Registry};
 use crate::session::{Admitted, Context, Identity, Session};
 
 /// The newest protocol version we speak is 3.2: it differs from 3.0 in the length of cancel secrets.
@@ -55,7 +58,22 @@ pub struct Door {
     /// Everybody inside.
     pub registry: Arc<Registry>,
     peers: Peers,
+    replication: replication::Gate,
     welcomes: Welcomes,
+}
+
+/// What a login came to; each holds what the client has sent since.
+enum Entered {
+    /// A session to be.
+    Session(Arc<Context>, Identity, BytesMut),
+    /// A connection with a server connection of its own.
+    Replication(Arc<Context>, Opened, Registration, Admitted, BytesMut),
+}
+
+/// Whom a door lets in.
+enum Guest {
+    Session(Box<Session>),
+    Replication(Box<Passthrough>),
 }
 
 /// Why a connection did not become a session.
@@ -81,12 +99,14 @@ impl Door {
         admission: Arc<ArcSwap<Admission>>,
         registry: Arc<Registry>,
         peers: Peers,
+        replication: replication::Gate,
     ) -> Self {
         Self {
             access,
             admission,
             registry,
             peers,
+            replication,
             welcomes: Welcomes::default(),
         }
     }
@@ -100,13 +120,16 @@ impl Door {
         admitted: Admitted,
     ) {
         let log = self.admission.load().log_connections;
-        let session = self.login(context, stream, address, admitted).await;
-        let Some(session) = session else { return };
+        let guest = self.login(context, stream, address, admitted).await;
+        let Some(guest) = guest else { return };
         if log {
             tracing::info!(client = %address, "client logged in");
         }
         // A task of its own: a login takes much room, and a session's life is long.
-        tokio::spawn(session.run());
+        match guest {
+            Guest::Session(session) => tokio::spawn(session.run()),
+            Guest::Replication(passthrough) => tokio::spawn(passthrough.run()),
+        };
     }
 
     async fn login(
@@ -115,13 +138,20 @@ impl Door {
         mut stream: Stream,
         address: SocketAddr,
         admitted: Admitted,
-    ) -> Option<Session> {
+    ) -> Option<Guest> {
         let limit = self.admission.load().login_timeout;
         let metrics = Arc::clone(&context.metrics);
         let entering = self.enter(context, &mut stream, address, admitted);
         let refused = match tokio::time::timeout(limit, entering).await {
-            Ok(Ok((context, identity, early))) => {
-                return Some(Session::new(context, identity, stream, &early));
+            Ok(Ok(Entered::Session(context, identity, early))) => {
+                let session = Session::new(context, identity, stream, &early);
+                return Some(Guest::Session(Box::new(session)));
+            }
+            Ok(Ok(Entered::Replication(context, opened, registration, admitted, early))) => {
+                let cluster = Arc::clone(&context.cluster);
+                let passthrough =
+                    Passthrough::new(stream, early, opened, cluster, registration, admitted);
+                return Some(Guest::Replication(Box::new(passthrough)));
             }
             Ok(Err(refused)) => refused,
             Err(_) => Refused::Because(
@@ -146,18 +176,9 @@ impl Door {
         stream: &mut Stream,
         address: SocketAddr,
         admitted: Admitted,
-    ) -> Result<(Arc<Context>, Identity, BytesMut), Refused> {
+    ) -> Result<Entered, Refused> {
         let mut buf = BytesMut::with_capacity(1024);
-        let startup = loop {
-            match first_packet(stream, &mut buf).await? {
-                FirstPacket::Ssl | FirstPacket::GssEnc => stream.write_all(b"N").await?,
-                FirstPacket::Cancel(request) => {
-                    self.cancel(&request).await;
-                    return Err(Refused::Silently);
-                }
-                FirstPacket::Startup(startup) => break startup,
-            }
-        };
+        let startup = self.startup(stream, &mut buf).await?;
         let access = self.access.load_full();
         let place = self.place(&access, &startup)?;
         let mut out = BytesMut::with_capacity(1024);
@@ -165,6 +186,7 @@ impl Door {
         if startup.needs_negotiation(NEWEST_MINOR) {
             to_client::negotiate_protocol_version(&mut out, minor, &startup.protocol_options);
         }
+        let wish = Wish::of(&startup).map_err(|r| Refused::Because(r, RejectReason::Protocol))?;
         let parameters = parameters(&startup)?;
         let (user, database) = (startup.user(), startup.database());
         let rule = access.rule(user);
@@ -172,20 +194,44 @@ impl Door {
             .await
             .map_err(|e| denied(&e, address))?;
         let lodging = access.lodging(user, database);
+        let credential = lodging.credential.or(proven.credential.map(Arc::new));
+        let limit = self.admission.load().server_timeout;
+        if let Some(wish) = wish {
+            let (tenant, cluster) = (&lodging.tenant, &context.cluster);
+            let opening = self
+                .replication
+                .open(&wish, tenant, credential, cluster, limit);
+            let opened = opening.await.map_err(no_server)?;
+            let length = key_length(minor);
+            let registration = self
+                .registry
+                .register(user, database, address, place, length);
+            registration.client().running_on(&opened.connection.key);
+            registration
+                .client()
+                .set_activity(Activity::Streaming, clock::now());
+            finish(stream, out, &opened.messages(), &registration).await?;
+            return Ok(Entered::Replication(
+                context,
+                opened,
+                registration,
+                admitted,
+                buf,
+            ));
+        }
         let pools = context.pools.of(&lodging.tenant);
-        if let Some(credential) = lodging.credential.or(proven.credential.map(Arc::new)) {
+        if let Some(credential) = credential {
             pools.learn(&credential);
         }
-        let limit = self.admission.load().server_timeout;
         let welcome = self
             .welcomes
             .get(&pools, &parameters, &context.cluster, limit)
             .await
-            .map_err(|report| Refused::Because(report, RejectReason::Server))?;
+            .map_err(no_server)?;
         let registration =
             self.registry
                 .register(user, database, address, place, key_length(minor));
-        finish(stream, out, &welcome, &registration).await?;
+        finish(stream, out, &welcome.messages, &registration).await?;
         let identity = Identity {
             registration,
             admitted,
@@ -195,7 +241,21 @@ impl Door {
             parameters: Arc::clone(&welcome.parameters),
             reported: Arc::clone(&welcome.reported),
         };
-        Ok((context, identity, buf))
+        Ok(Entered::Session(context, identity, buf))
+    }
+
+    /// The packet that asks for a session, after whatever comes before it.
+    async fn startup(&self, stream: &mut Stream, buf: &mut BytesMut) -> Result<Startup, Refused> {
+        loop {
+            match first_packet(stream, buf).await? {
+                FirstPacket::Ssl | FirstPacket::GssEnc => stream.write_all(b"N").await?,
+                FirstPacket::Cancel(request) => {
+                    self.cancel(&request).await;
+                    return Err(Refused::Silently);
+                }
+                FirstPacket::Startup(startup) => return Ok(startup),
+            }
+        }
     }
 
     fn place(&self, access: &Access, startup: &Startup) -> Result<Place, Refused> {
@@ -266,18 +326,7 @@ fn parameters(startup: &Startup) -> Result<Arc<ParameterSet>, Refused> {
     }
     for (name, value) in &startup.parameters {
         match name.as_str() {
-            "user" | "database" | "options" => {}
-            "replication" if is_false(value) => {}
-            "replication" => {
-                return Err(Refused::Because(
-                    Report::new(
-                        sqlstate::FEATURE_NOT_SUPPORTED,
-                        "replication connections are not pooled",
-                    )
-                    .hint("Connect to the node itself."),
-                    RejectReason::Protocol,
-                ));
-            }
+            "user" | "database" | "options" | "replication" => {}
             _ => pairs.push((name.clone(), value.clone())),
         }
     }
@@ -293,11 +342,8 @@ fn key_length(minor: u16) -> KeyLength {
     }
 }
 
-fn is_false(value: &str) -> bool {
-    matches!(
-        value.to_ascii_lowercase().as_str(),
-        "false" | "off" | "no" | "0" | "f" | "n"
-    )
+fn no_server(report: Report) -> Refused {
+    Refused::Because(report, RejectReason::Server)
 }
 
 fn denied(error: &LoginError, address: SocketAddr) -> Refused {
@@ -314,11 +360,11 @@ fn denied(error: &LoginError, address: SocketAddr) -> Refused {
 async fn finish(
     stream: &mut Stream,
     mut out: BytesMut,
-    welcome: &Welcome,
-    registration: &registry::Registration,
+    parameters: &[u8],
+    registration: &Registration,
 ) -> Result<(), Refused> {
     to_client::authentication_ok(&mut out);
-    out.extend_from_slice(&welcome.messages);
+    out.extend_from_slice(parameters);
     let client = registration.client();
     to_client::backend_key_data(&mut out, client.pid, client.secret());
     to_client::ready_for_query(&mut out, TransactionStatus::Idle);

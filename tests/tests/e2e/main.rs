@@ -30,6 +30,7 @@ mod protocol_flow;
 mod protocol_startup;
 mod psql;
 mod replicas;
+mod replication;
 mod routing;
 mod sequences;
 mod session_state;
