@@ -420,6 +420,8 @@ impl Registry {
                 Cancel::Dequeued
             }
             CancelTarget::Running(_) if client.is_between_statements() => Cancel::Nothing,
+            // One is on its way for the same statement: another would do no more.
+            CancelTarget::Running(key) if key.is_being_cancelled() => Cancel::Nothing,
             CancelTarget::Running(key) => {
                 key.cancels.fetch_add(1, Ordering::AcqRel);
                 Cancel::Forward(CancelInFlight {

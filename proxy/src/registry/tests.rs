@@ -56,6 +56,7 @@ fn cancel_is_for_what_runs_and_one_that_is_not_seen_to_arrive_dooms_the_connecti
     let Cancel::Forward(request) = ask(key::passed_on(client.pid)) else {
         panic!("a peer may pass it on");
     };
+    assert!(matches!(ask(client.pid), Cancel::Nothing), "one at a time");
     request.lost_sight();
     drop(request);
     assert!(!key.is_being_cancelled() && key.may_be_cancelled());
