@@ -33,7 +33,13 @@ impl Storm<'_> {
         } else {
             0x0003_0002
         };
-        let who = [("user", "app"), ("database", self.database.as_str())];
+        // Each has parameters of its own, which are set ahead of what it runs on a connection of another.
+        let name = format!("client {number}");
+        let who = [
+            ("user", "app"),
+            ("database", self.database.as_str()),
+            ("application_name", name.as_str()),
+        ];
         Wire::login_as_of(version, port, &who, None).expect("log in")
     }
 
