@@ -9,14 +9,16 @@ use crate::problem::{Origin, Problem};
 use crate::raw::{Element, Raw};
 use crate::resolve::Draft;
 use crate::secret::{Secret, SecretShape};
-use crate::settings::{AuthMethod, CONSOLE_DATABASES, Named as _, Settings, User};
+use crate::settings::{AuthMethod, CONSOLE_DATABASES, Named as _, Node, Settings, User};
 
 /// Finds what does not go together, and decides whether access is open.
 pub(crate) fn check(draft: &mut Draft<'_>, raw: &Raw, problems: &mut Vec<Problem>) {
     check_nodes(draft, raw, problems);
     check_users(draft, problems);
     check_databases(draft, problems);
+    check_peers(draft, raw, problems);
     check_sizes(draft, raw, problems);
+    check_replication(draft, raw, problems);
     check_monitor(draft, raw, problems);
     check_addresses(draft, raw, problems);
     check_access(draft, raw, problems);
@@ -72,6 +74,21 @@ fn check_databases(draft: &Draft<'_>, problems: &mut Vec<Problem>) {
             );
             problems.push(Problem::new(element.origin(key), key, message));
         }
+    }
+}
+
+/// Keys must name this instance before others can find it by them.
+fn check_peers(draft: &Draft<'_>, raw: &Raw, problems: &mut Vec<Problem>) {
+    let ids = draft.settings.peers.iter().map(|peer| peer.id.to_string());
+    refuse_twins(
+        ids.zip(draft.peers.iter().copied()),
+        keys::PEER_NUMBER.name,
+        problems,
+    );
+    let (key, own) = (keys::PEER_ID.name, draft.settings.peer_id);
+    if own.is_none() && !draft.peers.is_empty() && draft.sound(raw, key) {
+        let message = "is needed beside [[peer]]: cancel keys name this instance by it";
+        problems.push(Problem::new(raw.origin(key), key, message));
     }
 }
 
@@ -162,6 +179,18 @@ fn refuse_verifier(
         let message = "a SCRAM verifier cannot log in to a server; give the password itself";
         problems.push(Problem::new(origin, key, message));
     }
+}
+
+fn check_replication(draft: &Draft<'_>, raw: &Raw, problems: &mut Vec<Problem>) {
+    let key = keys::REPLICATION_NODE.name;
+    let node = draft.settings.replication.node.as_str();
+    let known = |n: &Node| n.label() == node || n.address() == node;
+    if matches!(node, "primary" | "replica") || draft.settings.nodes.iter().any(known) {
+        return;
+    }
+    let message =
+        format!("{node:?} is no node; write \"primary\", \"replica\" or a node's name or address");
+    problems.push(Problem::new(raw.origin(key), key, message));
 }
 
 fn check_monitor(draft: &Draft<'_>, raw: &Raw, problems: &mut Vec<Problem>) {

@@ -156,6 +156,11 @@ pub(crate) static SECTIONS: &[Section] = &[
         Off,
         "Overrides for one database; others are passed on as they are",
     ),
+    list(
+        "peer",
+        Off,
+        "Another pgconvoy behind the same address: cancel requests for its clients are passed on to it",
+    ),
     // Off, because a method that is asked for needs users whom it could check.
     table("auth", Off, "How clients prove who they are"),
     table(
@@ -165,6 +170,11 @@ pub(crate) static SECTIONS: &[Section] = &[
     ),
     table("limits", InForce, "Bounds on clients"),
     table("routing", InForce, "Where statements run"),
+    table(
+        "replication",
+        InForce,
+        "Replication connections (pg_basebackup, pg_receivewal, logical decoding), which are not pooled",
+    ),
     table("health", InForce, "How nodes are watched"),
     table(
         "monitor",
@@ -230,6 +240,8 @@ keys! {
     DRAIN_TIMEOUT: Setting<Period> = "drain_timeout", at_least(0),
         || Duration::from_secs(30), Live,
         "how long a shutdown waits for transactions to finish";
+    PEER_ID: Optional<Count> = "peer_id", count(1, 255), Unset("1"), Restart,
+        "this instance's number among its peers, 1 to 255; cancel keys hold it";
 
     NODE_ADDRESS: Required<HostPort> = "node.address", HostPort, Must("\"127.0.0.1:5432\""),
         Restart, "host:port";
@@ -267,13 +279,18 @@ keys! {
     DATABASE_POOL_SIZE: Optional<Count> = "database.pool_size", count(1, 100_000), Unset("40"),
         Live, "this database's pool size instead of pool.size";
 
+    PEER_NUMBER: Required<Count> = "peer.id", count(1, 255), Must("2"), Live,
+        "its peer_id; the entry of this instance itself is passed over, so that all can have one list";
+    PEER_ADDRESS: Required<HostPort> = "peer.address", HostPort, Must("\"10.0.0.22:5430\""), Live,
+        "host:port where it, and no other, listens";
+
     AUTH_METHOD: Setting<Choice<AuthMethod>> = "auth.method", Choice::new(),
         || AuthMethod::ScramSha256, Live,
         "login method: \"trust\", \"password\", \"md5\" or \"scram-sha-256\"";
 
     POOL_MODE: Setting<Choice<PoolMode>> = "pool.mode", Choice::new(),
         || PoolMode::Transaction, Live,
-        "a server connection is lent for a \"transaction\" or a \"session\"";
+        "a server connection is lent for a \"transaction\", a \"session\" or a \"statement\"";
     POOL_SIZE: Setting<Count> = "pool.size", count(1, 100_000), || 20, Live,
         "most server connections of a pool";
     POOL_MIN_IDLE: Setting<Count> = "pool.min_idle", count(0, 100_000), || 0, Live,
@@ -305,6 +322,9 @@ keys! {
     LIMITS_QUERY_TIMEOUT: Setting<Timeout> = "limits.query_timeout", Timeout, || None, Live,
         "clients whose statement runs longer are closed, and the statement with them";
 
+    LIMITS_MAX_REPLICATION_CONNECTIONS: Setting<Count> = "limits.max_replication_connections",
+        count(0, 262_143), || 10, Live, "how many of the clients may be replication connections";
+
     ROUTING_SPLIT_READS: Setting<Flag> = "routing.split_reads", Flag, || true, Live,
         "send safe reads to replicas";
     ROUTING_PRIMARY_READS: Setting<Flag> = "routing.primary_reads", Flag, || false, Live,
@@ -314,6 +334,9 @@ keys! {
         "reads see every write of their \"session\", or \"off\"";
     ROUTING_MAX_REPLICA_LAG: Setting<Size> = "routing.max_replica_lag", Size, || None, Live,
         "replicas further behind get no reads, such as \"16MiB\"";
+
+    REPLICATION_NODE: Setting<Name> = "replication.node", Name, || "primary".to_owned(), Live,
+        "where they go: \"primary\", \"replica\" (the first that is up) or a node's name or address";
 
     HEALTH_CHECK_PERIOD: Setting<Period> = "health.check_period", at_least(10),
         || Duration::from_secs(1), Live, "time between the checks of a node";

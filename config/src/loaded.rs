@@ -70,6 +70,7 @@ impl Owner {
             "node" => keys::NODE_ADDRESS.reload,
             "user" => keys::USER_NAME.reload,
             "database" => keys::DATABASE_NAME.reload,
+            "peer" => keys::PEER_NUMBER.reload,
             _ => Reload::Restart,
         }
     }
@@ -167,6 +168,7 @@ impl Loaded {
         settings.listen.clone_from(&old.listen);
         settings.workers = old.workers;
         settings.io_uring = old.io_uring;
+        settings.peer_id = old.peer_id;
         settings.http.clone_from(&old.http);
         settings.monitor.clone_from(&old.monitor);
         settings.log.format = old.log.format;

@@ -14,7 +14,8 @@ use crate::problem::{Origin, Problem};
 use crate::raw::{Element, Raw, Values};
 use crate::secret::Secret;
 use crate::settings::{
-    Auth, Database, Health, Http, Limits, Log, Monitor, Node, Pool, Routing, Settings, User,
+    Auth, Database, Health, Http, Limits, Log, Monitor, Node, Peer, Pool, Replication, Routing,
+    Settings, User,
 };
 
 /// Most workers that are started without being asked for (DESIGN.md, "The hot path").
@@ -24,10 +25,11 @@ const MOST_WORKERS: usize = 4;
 pub(crate) struct Draft<'a> {
     pub(crate) settings: Settings,
     pub(crate) entries: Vec<Entry>,
-    /// The element of each of `settings.nodes`, `users` and `databases`.
+    /// The element of each of `settings.nodes`, `users`, `databases` and `peers`.
     pub(crate) nodes: Vec<&'a Element>,
     pub(crate) users: Vec<&'a Element>,
     pub(crate) databases: Vec<&'a Element>,
+    pub(crate) peers: Vec<&'a Element>,
     /// Keys that were given but refused: what they hold in `settings` was not asked for.
     refused: Vec<(&'static str, Origin)>,
 }
@@ -80,10 +82,12 @@ pub(crate) fn resolve<'a>(
     let workers = reader.value(&top, &keys::WORKERS);
     let io_uring = reader.value(&top, &keys::IO_URING);
     let drain_timeout = reader.value(&top, &keys::DRAIN_TIMEOUT);
+    let peer_id = reader.optional(&top, &keys::PEER_ID);
     let (nodes, node_elements) = reader.elements(raw, "node", keys::NODE_ADDRESS.name, read_node);
     let (users, user_elements) = reader.elements(raw, "user", keys::USER_NAME.name, read_user);
     let (databases, database_elements) =
         reader.elements(raw, "database", keys::DATABASE_NAME.name, read_database);
+    let (peers, peer_elements) = reader.elements(raw, "peer", keys::PEER_NUMBER.name, read_peer);
     let settings = Settings {
         listen,
         workers: if workers == 0 {
@@ -93,9 +97,11 @@ pub(crate) fn resolve<'a>(
         },
         io_uring,
         drain_timeout,
+        peer_id: peer_id.map(byte),
         nodes,
         users,
         databases,
+        peers,
         // Whether access is open depends on other settings: `check` decides.
         auth: Auth {
             method: reader.value(&top, &keys::AUTH_METHOD),
@@ -104,21 +110,15 @@ pub(crate) fn resolve<'a>(
         pool: read_pool(&mut reader, &top),
         limits: read_limits(&mut reader, &top),
         routing: read_routing(&mut reader, &top),
-        health: read_health(&mut reader, &top),
-        monitor: Monitor {
-            user: reader.value(&top, &keys::MONITOR_USER),
-            password: reader.optional(&top, &keys::MONITOR_PASSWORD),
-            database: reader.value(&top, &keys::MONITOR_DATABASE),
+        replication: Replication {
+            node: reader.value(&top, &keys::REPLICATION_NODE),
         },
+        health: read_health(&mut reader, &top),
+        monitor: read_monitor(&mut reader, &top),
         http: Http {
             listen: reader.value(&top, &keys::HTTP_LISTEN),
         },
-        log: Log {
-            level: reader.value(&top, &keys::LOG_LEVEL),
-            format: reader.value(&top, &keys::LOG_FORMAT),
-            queries: reader.value(&top, &keys::LOG_QUERIES),
-            connections: reader.value(&top, &keys::LOG_CONNECTIONS),
-        },
+        log: read_log(&mut reader, &top),
     };
     let Reader {
         entries, refused, ..
@@ -129,6 +129,7 @@ pub(crate) fn resolve<'a>(
         nodes: node_elements,
         users: user_elements,
         databases: database_elements,
+        peers: peer_elements,
         refused,
     };
     let workers = draft.settings.workers.to_string();
@@ -185,6 +186,21 @@ fn read_database(reader: &mut Reader<'_>, at: &Scope<'_>, element: &Element) -> 
     })
 }
 
+fn read_peer(reader: &mut Reader<'_>, at: &Scope<'_>, element: &Element) -> Option<Peer> {
+    let id = reader.required(at, &keys::PEER_NUMBER, element);
+    let address = reader.required(at, &keys::PEER_ADDRESS, element)?;
+    Some(Peer {
+        id: byte(id?),
+        host: address.host,
+        port: address.port,
+    })
+}
+
+/// A number that its key keeps to 255.
+fn byte(number: u32) -> u8 {
+    u8::try_from(number).unwrap_or(u8::MAX)
+}
+
 fn read_pool(reader: &mut Reader<'_>, at: &Scope<'_>) -> Pool {
     Pool {
         mode: reader.value(at, &keys::POOL_MODE),
@@ -207,6 +223,7 @@ fn read_limits(reader: &mut Reader<'_>, at: &Scope<'_>) -> Limits {
         client_idle_timeout: reader.value(at, &keys::LIMITS_CLIENT_IDLE_TIMEOUT),
         idle_in_transaction_timeout: reader.value(at, &keys::LIMITS_IDLE_IN_TRANSACTION_TIMEOUT),
         query_timeout: reader.value(at, &keys::LIMITS_QUERY_TIMEOUT),
+        max_replication_connections: reader.value(at, &keys::LIMITS_MAX_REPLICATION_CONNECTIONS),
     }
 }
 
@@ -225,6 +242,23 @@ fn read_health(reader: &mut Reader<'_>, at: &Scope<'_>) -> Health {
         check_timeout: reader.value(at, &keys::HEALTH_CHECK_TIMEOUT),
         check_retries: reader.value(at, &keys::HEALTH_CHECK_RETRIES),
         position_period: reader.value(at, &keys::HEALTH_POSITION_PERIOD),
+    }
+}
+
+fn read_monitor(reader: &mut Reader<'_>, at: &Scope<'_>) -> Monitor {
+    Monitor {
+        user: reader.value(at, &keys::MONITOR_USER),
+        password: reader.optional(at, &keys::MONITOR_PASSWORD),
+        database: reader.value(at, &keys::MONITOR_DATABASE),
+    }
+}
+
+fn read_log(reader: &mut Reader<'_>, at: &Scope<'_>) -> Log {
+    Log {
+        level: reader.value(at, &keys::LOG_LEVEL),
+        format: reader.value(at, &keys::LOG_FORMAT),
+        queries: reader.value(at, &keys::LOG_QUERIES),
+        connections: reader.value(at, &keys::LOG_CONNECTIONS),
     }
 }
 

@@ -21,16 +21,21 @@ pub struct Settings {
     pub io_uring: bool,
     /// How long a shutdown waits for transactions to finish; zero does not wait.
     pub drain_timeout: Duration,
+    /// What cancel keys call this instance, 1 to 255; present when there are [`Settings::peers`].
+    pub peer_id: Option<u8>,
     /// The PostgreSQL servers, at least one; which of them leads is found out, not configured.
     pub nodes: Vec<Node>,
     /// Who may log in; empty only when [`Auth::open_access`] is true.
     pub users: Vec<User>,
     /// Overrides for databases; a database that is not listed is passed on under its own name.
     pub databases: Vec<Database>,
+    /// The instances behind the same address; this one may be among them.
+    pub peers: Vec<Peer>,
     pub auth: Auth,
     pub pool: Pool,
     pub limits: Limits,
     pub routing: Routing,
+    pub replication: Replication,
     pub health: Health,
     pub monitor: Monitor,
     pub http: Http,
@@ -104,6 +109,16 @@ pub struct Database {
     pub pool_size: Option<u32>,
 }
 
+/// An instance of pgconvoy, a `[[peer]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its `peer_id`, at least 1.
+    pub id: u8,
+    /// Host name or IP address, IPv6 without brackets.
+    pub host: String,
+    pub port: u16,
+}
+
 /// How clients prove who they are, `[auth]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Auth {
@@ -128,6 +143,8 @@ pub enum PoolMode {
     Session,
     /// When the transaction ends.
     Transaction,
+    /// When the statement ends; transaction blocks are refused.
+    Statement,
 }
 
 /// Server connections, `[pool]`; a pool is one user on one database of one node.
@@ -164,6 +181,15 @@ pub struct Limits {
     pub client_idle_timeout: Option<Duration>,
     pub idle_in_transaction_timeout: Option<Duration>,
     pub query_timeout: Option<Duration>,
+    /// How many of the clients may be replication connections; 0 refuses them.
+    pub max_replication_connections: u32,
+}
+
+/// Replication connections, `[replication]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replication {
+    /// `primary`, `replica`, or a node's label or address.
+    pub node: String,
 }
 
 /// Where statements run, `[routing]`.
@@ -266,6 +292,7 @@ macro_rules! named {
 
 named!(AuthMethod, "a login method", "trust" => Trust, "password" => Password, "md5" => Md5,
     "scram-sha-256" => ScramSha256);
-named!(PoolMode, "a pool mode", "session" => Session, "transaction" => Transaction);
+named!(PoolMode, "a pool mode", "session" => Session, "transaction" => Transaction,
+    "statement" => Statement);
 named!(ReadYourWrites, "a read-your-writes mode", "session" => Session, "off" => Off);
 named!(LogFormat, "a log format", "text" => Text, "json" => Json);

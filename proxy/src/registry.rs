@@ -3,6 +3,10 @@
 //!
 //! Knows no socket of a client: a session looks at its own [`Client`] when it is woken.
 
+mod activity;
+mod backend_key;
+pub mod key;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -12,92 +16,10 @@ use std::time::SystemTime;
 
 use atomic_waker::AtomicWaker;
 
+pub use self::activity::{Activity, Signal};
+pub use self::backend_key::BackendKey;
+use self::key::{KeyLength, PeerId};
 use crate::clock;
-
-/// How a statement on a server connection is cancelled (PostgreSQL docs, 55.2.9). `Debug` hides the
-/// secret.
-pub struct BackendKey {
-    /// Host of the node.
-    pub host: String,
-    /// Port of the node.
-    pub port: u16,
-    /// The server process.
-    pub pid: i32,
-    /// Its secret, 4 to 256 bytes.
-    pub secret: Vec<u8>,
-    /// Cancel requests on their way to it. While there is one, the connection must not be lent to
-    /// anybody else.
-    pub cancels: AtomicUsize,
-}
-
-impl std::fmt::Debug for BackendKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("BackendKey")
-            .field("host", &self.host)
-            .field("port", &self.port)
-            .field("pid", &self.pid)
-            .finish_non_exhaustive()
-    }
-}
-
-/// What a client is doing, as the time limits and SHOW see it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Activity {
-    /// No transaction, no statement.
-    Idle = 0,
-    /// Waits for a server connection.
-    Waiting = 1,
-    /// A statement is running.
-    Active = 2,
-    /// In a transaction, between statements.
-    IdleInTransaction = 3,
-}
-
-impl Activity {
-    fn from_u8(v: u8) -> Self {
-        match v {
-            1 => Self::Waiting,
-            2 => Self::Active,
-            3 => Self::IdleInTransaction,
-            _ => Self::Idle,
-        }
-    }
-}
-
-/// Why a session is told to stop from outside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Signal {
-    /// Nothing was asked.
-    None = 0,
-    /// The instance drains: leave as soon as no transaction is open.
-    Drain = 1,
-    /// `limits.client_idle_timeout` passed.
-    ClientIdle = 2,
-    /// `limits.idle_in_transaction_timeout` passed.
-    IdleInTransaction = 3,
-    /// `limits.query_timeout` passed.
-    QueryTimeout = 4,
-    /// The drain's time is over: leave now.
-    Shutdown = 5,
-    /// An administrator ends this session: leave now.
-    Killed = 6,
-}
-
-impl Signal {
-    fn from_u8(v: u8) -> Self {
-        match v {
-            1 => Self::Drain,
-            2 => Self::ClientIdle,
-            3 => Self::IdleInTransaction,
-            4 => Self::QueryTimeout,
-            5 => Self::Shutdown,
-            6 => Self::Killed,
-            _ => Self::None,
-        }
-    }
-}
 
 #[derive(Debug, Default)]
 enum CancelTarget {
@@ -123,13 +45,17 @@ pub struct Newcomer<'a> {
     pub address: SocketAddr,
     /// Where it came to.
     pub local: Option<SocketAddr>,
+    /// What it replicates, as pgbouncer shows it: `none`, `logical`, `physical`.
+    pub replication: &'static str,
+    /// How long a cancel secret its protocol has room for.
+    pub key: KeyLength,
 }
 
 /// One client connection. `Debug` hides its cancel secret.
 pub struct Client {
     /// The process id that the client was told in BackendKeyData.
     pub pid: i32,
-    secret: [u8; 4],
+    secret: Box<[u8]>,
     /// Login name.
     pub user: String,
     /// Database asked for.
@@ -140,6 +66,8 @@ pub struct Client {
     pub address: SocketAddr,
     /// Where it came to.
     pub local: Option<SocketAddr>,
+    /// What it replicates, as pgbouncer shows it: `none`, `logical`, `physical`.
+    pub replication: &'static str,
     /// When it logged in.
     pub since: SystemTime,
     activity: AtomicU8,
@@ -195,6 +123,14 @@ impl Client {
     #[must_use]
     pub fn request_at(&self) -> u64 {
         self.request_at.load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing of it runs, though it may hold a server connection.
+    fn is_between_statements(&self) -> bool {
+        match self.activity().0 {
+            Activity::Idle | Activity::IdleInTransaction => true,
+            Activity::Waiting | Activity::Active | Activity::Streaming => false,
+        }
     }
 
     /// Asks the session to stop. The strongest reason asked for stands.
@@ -297,21 +233,32 @@ impl Client {
     }
 }
 
-/// A cancel request on its way to a server; the connection is not lent again while this lives.
+/// A cancel request on its way to a server; while this lives, the connection is not lent again and
+/// gets nothing new to do.
 #[derive(Debug)]
-pub struct CancelInFlight(Arc<BackendKey>);
+pub struct CancelInFlight {
+    key: Arc<BackendKey>,
+    client: Arc<Client>,
+}
 
 impl CancelInFlight {
     /// Which server process is meant.
     #[must_use]
     pub fn key(&self) -> &BackendKey {
-        &self.0
+        &self.key
+    }
+
+    /// It may have been sent, and may arrive whenever it likes.
+    pub fn lost_sight(&self) {
+        self.key.doomed.store(true, Ordering::Release);
     }
 }
 
 impl Drop for CancelInFlight {
     fn drop(&mut self) {
-        self.0.cancels.fetch_sub(1, Ordering::AcqRel);
+        self.key.cancels.fetch_sub(1, Ordering::AcqRel);
+        // Its next statement may be waiting for this.
+        self.client.waker.wake();
     }
 }
 
@@ -329,6 +276,7 @@ pub enum Cancel {
 /// All clients of this instance.
 #[derive(Debug, Default)]
 pub struct Registry {
+    instance: PeerId,
     clients: Mutex<HashMap<i32, Arc<Client>>>,
     next_pid: AtomicU32,
     entered: AtomicUsize,
@@ -367,6 +315,21 @@ impl Drop for Registration {
 }
 
 impl Registry {
+    /// The registry of an instance that its clients' cancel keys shall name.
+    #[must_use]
+    pub fn new(instance: PeerId) -> Self {
+        Self {
+            instance,
+            ..Self::default()
+        }
+    }
+
+    /// Which instance this is.
+    #[must_use]
+    pub fn instance(&self) -> PeerId {
+        self.instance
+    }
+
     /// A place, if fewer than `limit` are taken.
     #[must_use]
     pub fn enter(self: &Arc<Self>, limit: usize) -> Option<Place> {
@@ -379,23 +342,26 @@ impl Registry {
 
     /// Registers a client that has logged in, with a fresh cancel key.
     pub fn register(self: &Arc<Self>, newcomer: &Newcomer<'_>, place: Place) -> Registration {
+        let mut secret = vec![0; newcomer.key.bytes()];
+        rand::fill(&mut secret[..]);
         let mut clients = self.lock();
         let pid = loop {
-            // Positive, as tools expect of a process id.
-            let n = self.next_pid.fetch_add(1, Ordering::Relaxed) & 0x7fff_ffff;
-            let pid = i32::try_from(n).unwrap_or(1).max(1);
-            if !clients.contains_key(&pid) {
+            let number = self.next_pid.fetch_add(1, Ordering::Relaxed);
+            if let Some(pid) = key::pid(self.instance, number)
+                && !clients.contains_key(&pid)
+            {
                 break pid;
             }
         };
         let client = Arc::new(Client {
             pid,
-            secret: rand::random(),
+            secret: secret.into(),
             user: newcomer.user.to_owned(),
             database: newcomer.database.to_owned(),
             lodging: newcomer.lodging.clone(),
             address: newcomer.address,
             local: newcomer.local,
+            replication: newcomer.replication,
             since: SystemTime::now(),
             activity: AtomicU8::new(Activity::Idle as u8),
             activity_since: AtomicU64::new(clock::now()),
@@ -418,10 +384,10 @@ impl Registry {
     }
 
     /// Looks up whom a cancel request means. The secret is compared as a whole: a guess learns
-    /// nothing from a near miss.
+    /// nothing from a near miss. What comes between two statements is for none of them.
     #[must_use]
     pub fn cancel(&self, pid: i32, secret: &[u8]) -> Cancel {
-        let Some(client) = self.lock().get(&pid).cloned() else {
+        let Some(client) = self.lock().get(&key::original(pid)).cloned() else {
             return Cancel::Nothing;
         };
         if !bool::from(subtle::ConstantTimeEq::ct_eq(&client.secret[..], secret)) {
@@ -435,9 +401,15 @@ impl Registry {
                 client.waker.wake();
                 Cancel::Dequeued
             }
+            CancelTarget::Running(_) if client.is_between_statements() => Cancel::Nothing,
+            // One is on its way for the same statement: another would do no more.
+            CancelTarget::Running(key) if key.is_being_cancelled() => Cancel::Nothing,
             CancelTarget::Running(key) => {
                 key.cancels.fetch_add(1, Ordering::AcqRel);
-                Cancel::Forward(CancelInFlight(Arc::clone(key)))
+                Cancel::Forward(CancelInFlight {
+                    key: Arc::clone(key),
+                    client: Arc::clone(&client),
+                })
             }
         }
     }

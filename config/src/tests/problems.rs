@@ -59,7 +59,7 @@ fn bad_values_say_what_is_allowed() {
         (
             "pool.mode = \"sesion\"",
             "t.toml:1: pool.mode: \"sesion\" is not a pool mode; \
-             allowed: \"session\", \"transaction\"; did you mean \"session\"?",
+             allowed: \"session\", \"transaction\", \"statement\"; did you mean \"session\"?",
         ),
         (
             "pool.size = 0",
@@ -196,7 +196,7 @@ fn every_problem_is_told_at_once_in_line_order() {
         "t.toml:1: listen: \"nowhere\" is not an address to listen on; \
          allowed: an IP address and port, such as \"127.0.0.1:5430\"",
         "t.toml:3: pool.sise: unknown key; did you mean \"pool.size\"?",
-        "t.toml:4: pool.mode: \"x\" is not a pool mode; allowed: \"session\", \"transaction\"",
+        "t.toml:4: pool.mode: \"x\" is not a pool mode; allowed: \"session\", \"transaction\", \"statement\"",
         "t.toml:6: node.address: \"h\" is not a node's address; \
          allowed: host:port, such as \"10.0.0.11:5432\" or \"[::1]:5432\"",
         "t.toml:7: node.wieght: unknown key; did you mean \"node.weight\"?",
@@ -257,6 +257,19 @@ fn settings_that_contradict_each_other_are_refused() {
         (
             "[[node]]\naddress = \"H:5432\"",
             "t.toml:4: node.address: \"h:5432\" is given twice, first at t.toml:2",
+        ),
+        (
+            "peer_id = 1\n[[peer]]\nid = 2\naddress = \"a:1\"\n[[peer]]\nid = 2\naddress = \"b:1\"",
+            "t.toml:6: peer.id: \"2\" is given twice, first at t.toml:3",
+        ),
+        (
+            "[replication]\nnode = \"standby\"",
+            "t.toml:2: replication.node: \"standby\" is no node; \
+             write \"primary\", \"replica\" or a node's name or address",
+        ),
+        (
+            "[[peer]]\nid = 2\naddress = \"a:1\"",
+            "t.toml: peer_id: is needed beside [[peer]]: cancel keys name this instance by it",
         ),
         (
             "[auth]\nmethod = \"md5\"",

@@ -37,6 +37,13 @@ fn a_change_is_live_or_waits_for_a_restart() {
             &["log.level"],
             &["log.format"],
         ),
+        (":5430\"", ":5430\"\npeer_id = 7", &[], &["peer_id"]),
+        (
+            "[pool]",
+            "[replication]\nnode = \"b:1\"\n[limits]\nmax_replication_connections = 3\n[pool]",
+            &["limits.max_replication_connections", "replication.node"],
+            &[],
+        ),
         (
             "[pool]",
             "[[database]]\nname = \"x\"\n[pool]",

@@ -55,6 +55,25 @@ fn one_flag_is_enough_and_the_rest_is_default() {
 }
 
 #[test]
+fn instances_share_a_file_and_have_their_numbers_from_the_environment() {
+    let text = "[[node]]\naddress = \"h:1\"\n[[peer]]\nid = 1\naddress = \"a:5430\"\n\
+                [[peer]]\nid = 2\naddress = \"b:5430\"\n";
+    let variables = [
+        ("PGCONVOY_PEER_ID", "2"),
+        ("PGCONVOY_PEER_2_ID", "3"),
+        ("PGCONVOY_PEER_2_ADDRESS", "[::1]:1"),
+    ];
+    let settings = load_with(text, &variables).unwrap().settings;
+    assert_eq!(settings.peer_id, Some(2));
+    let peers: Vec<_> = settings
+        .peers
+        .iter()
+        .map(|p| (p.id, p.host.as_str(), p.port))
+        .collect();
+    assert_eq!(peers, [(1, "a", 5430), (2, "b", 5430), (3, "::1", 1)]);
+}
+
+#[test]
 fn flags_win_over_environment_over_file_over_default() {
     let file = "listen = \"127.0.0.1:1\"\n[pool]\nsize = 1\nmin_idle = 1\n[[node]]\n\
         address = \"file:1\"\n[http]\nlisten = \"127.0.0.1:2\"\n";

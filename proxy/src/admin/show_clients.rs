@@ -51,7 +51,7 @@ fn row(row: &ClientRow) -> Vec<Option<String>> {
         Some("C".to_owned()),
         Some(client.user.clone()),
         Some(client.database.clone()),
-        Some("none".to_owned()),
+        Some(client.replication.to_owned()),
         Some(row.state.as_str().to_owned()),
         addr,
         port,

@@ -74,7 +74,7 @@ fn enforce(limits: &Limits, registry: &Registry) {
                 Signal::IdleInTransaction,
             ),
             Activity::Active => (limits.query_timeout, Signal::QueryTimeout),
-            Activity::Waiting => (None, Signal::None),
+            Activity::Waiting | Activity::Streaming => (None, Signal::None),
         };
         if limit.is_some_and(|limit| clock::since(since) >= limit) {
             client.signal(signal);

@@ -22,12 +22,15 @@ use self::workers::{Duty, Worker};
 use crate::admin::{self, Inside, Request, ShutdownMode};
 use crate::cluster::{Cluster, Monitor};
 use crate::error::Report;
+use crate::frontend::door::Door;
 use crate::frontend::listener::{self, Desk};
-use crate::frontend::startup::Door;
+use crate::frontend::peers::Peers;
+use crate::frontend::replication::Gate;
 use crate::http::{Phase, Server};
 use crate::metrics::Metrics;
 use crate::pool::pools::{Directory, Pools};
 use crate::protocol::sqlstate;
+use crate::registry::key::PeerId;
 use crate::registry::{Registry, Signal};
 use crate::router::Router;
 use crate::session::{Console, Context};
@@ -91,7 +94,7 @@ impl App {
         let live = Live::new(&settings)?;
         let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"))?);
         let cluster = Cluster::new(&tuning::nodes(&settings), &metrics);
-        let registry = Arc::new(Registry::default());
+        let registry = Arc::new(Registry::new(PeerId(settings.peer_id.unwrap_or_default())));
         let access = Arc::clone(&live.access);
         let directory = Directory::new(
             cluster.nodes().to_vec(),
@@ -127,6 +130,8 @@ impl App {
             Arc::clone(&live.admission),
             Arc::clone(&registry),
             Arc::clone(&inside),
+            Peers::new(Arc::clone(&live.peers)),
+            Gate::new(Arc::clone(&live.replication), Arc::clone(&metrics)),
         ));
         let (stop_accepting, stop) = watch::channel(false);
         let (end_threads, end) = watch::channel(false);

@@ -7,8 +7,11 @@ use pgconvoy_config::{ReadYourWrites, Settings};
 
 use crate::cluster::{MonitorSettings, NodeSpec, ReadRules};
 use crate::frontend::access::{Access, UnusableSecret};
-use crate::frontend::startup::Admission;
+use crate::frontend::door::Admission;
+use crate::frontend::peers::{PeerAddress, PeerAddresses};
+use crate::frontend::replication::{Choice, Rules};
 use crate::pool::checkout::Limits;
+use crate::registry::key::PeerId;
 use crate::session::Tuning;
 
 /// Everything that may change while the instance runs.
@@ -16,6 +19,8 @@ use crate::session::Tuning;
 pub(super) struct Live {
     pub(super) access: Arc<ArcSwap<Access>>,
     pub(super) admission: Arc<ArcSwap<Admission>>,
+    pub(super) peers: Arc<ArcSwap<PeerAddresses>>,
+    pub(super) replication: Arc<ArcSwap<Rules>>,
     pub(super) pools: Arc<ArcSwap<Limits>>,
     pub(super) sessions: Arc<ArcSwap<Tuning>>,
     pub(super) monitor: Arc<ArcSwap<MonitorSettings>>,
@@ -31,6 +36,8 @@ impl Live {
         Ok(Self {
             access: share(Access::new(settings)?),
             admission: share(admission(settings)),
+            peers: share(peers(settings)),
+            replication: share(replication(settings)),
             pools: share(pools(settings)),
             sessions: share(sessions(settings)),
             monitor: share(monitor(settings)),
@@ -46,6 +53,8 @@ impl Live {
         let access = Access::new(settings)?;
         self.access.store(Arc::new(access));
         self.admission.store(Arc::new(admission(settings)));
+        self.peers.store(Arc::new(peers(settings)));
+        self.replication.store(Arc::new(replication(settings)));
         self.pools.store(Arc::new(pools(settings)));
         self.sessions.store(Arc::new(sessions(settings)));
         self.monitor.store(Arc::new(monitor(settings)));
@@ -79,6 +88,25 @@ fn admission(settings: &Settings) -> Admission {
         login_timeout: settings.limits.client_login_timeout,
         server_timeout: settings.pool.connect_timeout,
         log_connections: settings.log.connections,
+    }
+}
+
+fn peers(settings: &Settings) -> PeerAddresses {
+    let address = |peer: &pgconvoy_config::Peer| PeerAddress {
+        host: peer.host.clone(),
+        port: peer.port,
+    };
+    settings
+        .peers
+        .iter()
+        .map(|peer| (PeerId(peer.id), address(peer)))
+        .collect()
+}
+
+fn replication(settings: &Settings) -> Rules {
+    Rules {
+        node: Choice::parse(&settings.replication.node),
+        most: count(settings.limits.max_replication_connections),
     }
 }
 

@@ -10,8 +10,8 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
 use crate::clock;
+use crate::frontend::door::Door;
 use crate::frontend::listener::{self, Arrival, Desk};
-use crate::frontend::startup::Door;
 use crate::net;
 use crate::session::Context;
 

@@ -14,19 +14,34 @@ use crate::registry::{BackendKey, CancelInFlight};
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Sends the request and waits until the server has closed the connection, which it does after
-/// the signal was sent. Only then may the connection be lent to somebody else.
+/// the signal was sent. Only then may the connection be lent to somebody else; when that is not
+/// seen, it never is again.
 ///
 /// # Errors
 /// When the node can't be reached in time.
 pub async fn forward(cancel: CancelInFlight) -> io::Result<()> {
-    let result = tokio::time::timeout(TIMEOUT, send(cancel.key())).await;
-    drop(cancel);
-    result.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    let key = cancel.key();
+    let sent = tokio::time::timeout(TIMEOUT, send(&key.host, key.port, key.pid, &key.secret)).await;
+    let result = sent.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+    if result.is_err() {
+        cancel.lost_sight();
+    }
+    result
+}
+
+/// Sends a request on to the instance of pgconvoy that its key names.
+///
+/// # Errors
+/// When that can't be reached in time.
+pub async fn pass_on(host: &str, port: u16, pid: i32, secret: &[u8]) -> io::Result<()> {
+    tokio::time::timeout(TIMEOUT, send(host, port, pid, secret))
+        .await
+        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
 /// Cancels what runs on a connection that nobody waits for any more.
 pub async fn abandon(key: &BackendKey) {
-    match tokio::time::timeout(TIMEOUT, send(key)).await {
+    match tokio::time::timeout(TIMEOUT, send(&key.host, key.port, key.pid, &key.secret)).await {
         Ok(Ok(())) => {}
         Ok(Err(e)) => {
             tracing::debug!(node = %key.host, port = key.port, error = %e, "cancel failed")
@@ -35,10 +50,10 @@ pub async fn abandon(key: &BackendKey) {
     }
 }
 
-async fn send(key: &BackendKey) -> io::Result<()> {
-    let mut tcp = TcpStream::connect((key.host.as_str(), key.port)).await?;
+async fn send(host: &str, port: u16, pid: i32, secret: &[u8]) -> io::Result<()> {
+    let mut tcp = TcpStream::connect((host, port)).await?;
     let mut out = BytesMut::new();
-    startup::cancel_request(&mut out, key.pid, &key.secret);
+    startup::cancel_request(&mut out, pid, secret);
     tcp.write_all(&out).await?;
     let mut nothing = [0; 1];
     // The server answers nothing and closes.

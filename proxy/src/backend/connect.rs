@@ -56,8 +56,20 @@ impl ConnectError {
 /// # Errors
 /// [`ConnectError`], which names the node and what to do.
 pub async fn connect(target: &Target, timeout: Duration) -> Result<Connection, ConnectError> {
+    connect_as(target, &[], timeout).await
+}
+
+/// The same with startup parameters of the connection's own: none that can be lent to others.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn connect_as(
+    target: &Target,
+    parameters: &[(String, String)],
+    timeout: Duration,
+) -> Result<Connection, ConnectError> {
     let at = format!("{}:{}", target.host, target.port);
-    match tokio::time::timeout(timeout, open(target, &at)).await {
+    match tokio::time::timeout(timeout, open(target, parameters, &at)).await {
         Ok(result) => result,
         Err(_) => Err(ConnectError::Unreachable(
             Report::new(
@@ -69,7 +81,11 @@ pub async fn connect(target: &Target, timeout: Duration) -> Result<Connection, C
     }
 }
 
-async fn open(target: &Target, at: &str) -> Result<Connection, ConnectError> {
+async fn open(
+    target: &Target,
+    parameters: &[(String, String)],
+    at: &str,
+) -> Result<Connection, ConnectError> {
     let unreachable = |e: std::io::Error| {
         ConnectError::Unreachable(Report::new(
             sqlstate::CONNECTION_FAILURE,
@@ -84,7 +100,7 @@ async fn open(target: &Target, at: &str) -> Result<Connection, ConnectError> {
     let who = LoginTarget {
         user: &target.user,
         database: &target.database,
-        parameters: &[],
+        parameters,
     };
     let greeting = login::login(&mut stream, &mut buf, &who, target.credential.as_ref())
         .await
@@ -95,6 +111,7 @@ async fn open(target: &Target, at: &str) -> Result<Connection, ConnectError> {
         pid: greeting.pid,
         secret: greeting.key.to_vec(),
         cancels: 0.into(),
+        doomed: false.into(),
     };
     Ok(Connection::new(
         stream,

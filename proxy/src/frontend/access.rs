@@ -268,6 +268,7 @@ fn mode(mode: pgconvoy_config::PoolMode) -> PoolMode {
     match mode {
         pgconvoy_config::PoolMode::Session => PoolMode::Session,
         pgconvoy_config::PoolMode::Transaction => PoolMode::Transaction,
+        pgconvoy_config::PoolMode::Statement => PoolMode::Statement,
     }
 }
 

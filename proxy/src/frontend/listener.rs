@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 
-use super::startup::Door;
+use super::door::Door;
 use crate::net::{self, Stream};
 use crate::session::{Admitted, Context};
 

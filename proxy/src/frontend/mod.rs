@@ -2,7 +2,12 @@
 
 pub mod access;
 mod console;
+pub mod door;
+mod entry;
 pub mod listener;
 pub mod login;
-pub mod startup;
+mod passthrough;
+pub mod peers;
+pub mod replication;
+mod startup;
 mod welcome;

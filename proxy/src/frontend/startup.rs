@@ -1,111 +1,35 @@
 //! The first packets of a connection: encryption asked for, a cancel request, or a startup that
 //! becomes a session.
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use bytes::{Buf, BytesMut};
 use pgconvoy_config::CONSOLE_DATABASES;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::access::{Access, ConsoleRight, no_console};
-use super::console::{self, Console};
+use super::access::Access;
+use super::door::{Door, Refused};
+use super::entry::{Arrival, Guest};
 use super::login::{self, LoginError};
-use super::welcome::Welcomes;
-use crate::admin::{Inside, PARAMETERS};
+use super::replication::Wish;
 use crate::backend::cancel;
 use crate::backend::parameters::ParameterSet;
 use crate::error::Report;
 use crate::metrics::RejectReason;
 use crate::net::Stream;
-use crate::pool::stats::Stat;
 use crate::protocol::error_fields::{ErrorFields, Severity};
-use crate::protocol::frame::TransactionStatus;
 use crate::protocol::startup::{self, Cancel, FirstPacket, Startup};
 use crate::protocol::{sqlstate, startup_options, to_client};
-use crate::registry::{self, Newcomer, Place, Registry};
-use crate::session::{Admitted, Context, Identity, Session};
+use crate::registry::key;
+use crate::registry::{self, Place};
+use crate::session::{Admitted, Context};
 
-/// The newest protocol version we speak is 3.0.
-const NEWEST_MINOR: u16 = 0;
-
-/// Bounds on clients; live.
-#[derive(Clone, Debug)]
-pub struct Admission {
-    /// Most clients.
-    pub max_clients: usize,
-    /// How many of them only administrators may be.
-    pub reserved: usize,
-    /// Longest login.
-    pub login_timeout: Duration,
-    /// Longest wait for a server at login.
-    pub server_timeout: Duration,
-    /// Whether coming and going is logged.
-    pub log_connections: bool,
-}
-
-/// What the doors of all workers share.
-#[derive(Debug)]
-pub struct Door {
-    /// Who may come in.
-    pub access: Arc<ArcSwap<Access>>,
-    /// How many.
-    pub admission: Arc<ArcSwap<Admission>>,
-    /// Everybody inside.
-    pub registry: Arc<Registry>,
-    /// What the admin console shows and acts on.
-    pub inside: Arc<Inside>,
-    welcomes: Welcomes,
-}
-
-/// What a connection has become.
-enum Guest {
-    Session(Box<Session>),
-    Console(Box<Console>),
-}
-
-/// A client that is in, and what it sent right behind its login.
-enum Entered {
-    Session(Arc<Context>, Box<Identity>, BytesMut),
-    Console(console::Identity, BytesMut),
-}
-
-/// Why a connection did not become a session.
-enum Refused {
-    /// Nobody is there to be told, or nobody must be.
-    Silently,
-    /// With these words, counted under this reason.
-    Because(Report, RejectReason),
-}
-
-impl From<io::Error> for Refused {
-    fn from(_: io::Error) -> Self {
-        // Before a session begins, a lost client is nobody's concern.
-        Self::Silently
-    }
-}
+/// The newest protocol version we speak is 3.2: it differs from 3.0 in the length of cancel secrets.
+const NEWEST_MINOR: u16 = 2;
 
 impl Door {
-    /// A door that nobody has passed.
-    #[must_use]
-    pub fn new(
-        access: Arc<ArcSwap<Access>>,
-        admission: Arc<ArcSwap<Admission>>,
-        registry: Arc<Registry>,
-        inside: Arc<Inside>,
-    ) -> Self {
-        Self {
-            access,
-            admission,
-            registry,
-            inside,
-            welcomes: Welcomes::default(),
-        }
-    }
-
     /// Serves one connection: its first packets here, and its session in a task of its own.
     pub async fn serve(
         self: Arc<Self>,
@@ -121,32 +45,22 @@ impl Door {
             tracing::info!(client = %address, "client logged in");
         }
         // A task of its own: a login takes much room, and a session's life is long.
-        match guest {
-            Guest::Session(session) => drop(tokio::spawn(session.run())),
-            Guest::Console(console) => drop(tokio::spawn(console.run())),
-        }
+        guest.stay();
     }
 
     async fn login(
         &self,
         context: Arc<Context>,
-        mut stream: Stream,
+        stream: Stream,
         address: SocketAddr,
         admitted: Admitted,
     ) -> Option<Guest> {
         let limit = self.admission.load().login_timeout;
         let metrics = Arc::clone(&context.metrics);
+        let mut stream = Some(stream);
         let entering = self.enter(context, &mut stream, address, admitted);
         let refused = match tokio::time::timeout(limit, entering).await {
-            Ok(Ok(Entered::Session(context, identity, early))) => {
-                let session = Session::new(context, *identity, stream, &early);
-                return Some(Guest::Session(Box::new(session)));
-            }
-            Ok(Ok(Entered::Console(identity, early))) => {
-                let (inside, access) = (Arc::clone(&self.inside), Arc::clone(&self.access));
-                let console = Console::new(identity, inside, access, stream, early);
-                return Some(Guest::Console(Box::new(console)));
-            }
+            Ok(Ok(guest)) => return Some(guest),
             Ok(Err(refused)) => refused,
             Err(_) => Refused::Because(
                 Report::new(
@@ -159,7 +73,9 @@ impl Door {
         if let Refused::Because(report, reason) = refused {
             metrics.rejected(reason);
             tracing::info!(client = %address, error = %report, "client refused");
-            farewell(&mut stream, &report).await;
+            if let Some(mut stream) = stream {
+                farewell(&mut stream, &report).await;
+            }
         }
         None
     }
@@ -167,106 +83,61 @@ impl Door {
     async fn enter(
         &self,
         context: Arc<Context>,
-        stream: &mut Stream,
+        stream: &mut Option<Stream>,
         address: SocketAddr,
         admitted: Admitted,
-    ) -> Result<Entered, Refused> {
+    ) -> Result<Guest, Refused> {
+        let client = stream.as_mut().ok_or(Refused::Silently)?;
         let mut buf = BytesMut::with_capacity(1024);
-        let startup = loop {
-            match first_packet(stream, &mut buf).await? {
+        let startup = self.startup(client, &mut buf).await?;
+        let access = self.access.load_full();
+        let place = self.place(&access, &startup)?;
+        let mut out = BytesMut::with_capacity(1024);
+        let minor = startup.minor.min(NEWEST_MINOR);
+        if startup.needs_negotiation(NEWEST_MINOR) {
+            to_client::negotiate_protocol_version(&mut out, minor, &startup.protocol_options);
+        }
+        let wish = Wish::of(&startup).map_err(|r| Refused::Because(r, RejectReason::Protocol))?;
+        let parameters = parameters(&startup)?;
+        let rule = access.rule(startup.user());
+        let proven = login::authenticate(client, &mut buf, &mut out, startup.user(), &rule)
+            .await
+            .map_err(|e| denied(&e, address))?;
+        let to_console = CONSOLE_DATABASES.contains(&startup.database());
+        let arrival = Arrival {
+            door: self,
+            context,
+            stream,
+            startup,
+            replicates: wish.is_some(),
+            access,
+            place,
+            minor,
+            out,
+            early: buf,
+            address,
+            admitted,
+        };
+        let credential = proven.credential.map(Arc::new);
+        match wish {
+            _ if to_console => arrival.console().await,
+            Some(wish) => arrival.replication(&wish, credential).await,
+            None => arrival.session(&parameters, credential).await,
+        }
+    }
+
+    /// The packet that asks for a session, after whatever comes before it.
+    async fn startup(&self, stream: &mut Stream, buf: &mut BytesMut) -> Result<Startup, Refused> {
+        loop {
+            match first_packet(stream, buf).await? {
                 FirstPacket::Ssl | FirstPacket::GssEnc => stream.write_all(b"N").await?,
                 FirstPacket::Cancel(request) => {
                     self.cancel(&request).await;
                     return Err(Refused::Silently);
                 }
-                FirstPacket::Startup(startup) => break startup,
+                FirstPacket::Startup(startup) => return Ok(startup),
             }
-        };
-        let access = self.access.load_full();
-        let place = self.place(&access, &startup)?;
-        let mut out = BytesMut::with_capacity(1024);
-        if startup.needs_negotiation(NEWEST_MINOR) {
-            to_client::negotiate_protocol_version(
-                &mut out,
-                NEWEST_MINOR,
-                &startup.protocol_options,
-            );
         }
-        let parameters = parameters(&startup)?;
-        let (user, database) = (startup.user(), startup.database());
-        let rule = access.rule(user);
-        let proven = login::authenticate(stream, &mut buf, &mut out, user, &rule)
-            .await
-            .map_err(|e| denied(&e, address))?;
-        if CONSOLE_DATABASES.contains(&database) {
-            let identity = self
-                .enter_console(stream, out, (&startup, &access), (address, admitted, place))
-                .await?;
-            return Ok(Entered::Console(identity, buf));
-        }
-        let lodging = access.lodging(user, database);
-        let pools = context.pools.of(&lodging.tenant);
-        if let Some(credential) = lodging.credential.or(proven.credential.map(Arc::new)) {
-            pools.learn(&credential);
-        }
-        if pools.tally.database().is_disabled() {
-            return Err(disabled(database));
-        }
-        let limit = self.admission.load().server_timeout;
-        let welcome = self
-            .welcomes
-            .get(&pools, &parameters, &context.cluster, limit)
-            .await
-            .map_err(|report| Refused::Because(report, RejectReason::Server))?;
-        let tenant = lodging.tenant;
-        let lodging_of = Some((tenant.database, tenant.user));
-        let newcomer = newcomer(&startup, lodging_of, address, stream);
-        let registration = self.registry.register(&newcomer, place);
-        pools.tally.add(Stat::Logins, 1);
-        finish(stream, out, &welcome.messages, &registration).await?;
-        let identity = Identity {
-            registration,
-            admitted,
-            address,
-            pools,
-            mode: lodging.mode,
-            parameters: Arc::clone(&welcome.parameters),
-            reported: Arc::clone(&welcome.reported),
-        };
-        Ok(Entered::Session(context, Box::new(identity), buf))
-    }
-
-    /// Lets a client that has proven who it is in to the console, if it may be there.
-    async fn enter_console(
-        &self,
-        stream: &mut Stream,
-        out: BytesMut,
-        (startup, access): (&Startup, &Access),
-        (address, admitted, place): (SocketAddr, Admitted, Place),
-    ) -> Result<console::Identity, Refused> {
-        let user = startup.user();
-        if access.console(user) == ConsoleRight::None {
-            return Err(Refused::Because(no_console(user), RejectReason::Login));
-        }
-        let newcomer = newcomer(startup, None, address, stream);
-        let registration = self.registry.register(&newcomer, place);
-        let mut welcome = BytesMut::with_capacity(512);
-        for parameter in PARAMETERS.iter().filter(|p| p.reported) {
-            let (name, value) = (parameter.name, parameter.value);
-            to_client::parameter_status(&mut welcome, name.as_bytes(), value.as_bytes());
-        }
-        for (name, value) in [
-            ("application_name", newcomer.application_name),
-            ("session_authorization", user),
-        ] {
-            to_client::parameter_status(&mut welcome, name.as_bytes(), value.as_bytes());
-        }
-        finish(stream, out, &welcome, &registration).await?;
-        Ok(console::Identity {
-            registration,
-            admitted,
-            address,
-        })
     }
 
     fn place(&self, access: &Access, startup: &Startup) -> Result<Place, Refused> {
@@ -288,6 +159,10 @@ impl Door {
 
     /// Carries out a cancel request; PostgreSQL, too, answers nothing.
     async fn cancel(&self, request: &Cancel) {
+        if key::instance_of(request.pid) != self.registry.instance() {
+            self.peers.pass_on(request).await;
+            return;
+        }
         match self.registry.cancel(request.pid, &request.key) {
             registry::Cancel::Nothing | registry::Cancel::Dequeued => {}
             registry::Cancel::Forward(cancel) => {
@@ -320,23 +195,6 @@ async fn first_packet(stream: &mut Stream, buf: &mut BytesMut) -> Result<FirstPa
     }
 }
 
-/// A client that has logged in, as the registry knows it.
-fn newcomer<'a>(
-    startup: &'a Startup,
-    lodging: Option<(Arc<str>, Arc<str>)>,
-    address: SocketAddr,
-    stream: &Stream,
-) -> Newcomer<'a> {
-    Newcomer {
-        user: startup.user(),
-        database: startup.database(),
-        lodging,
-        application_name: startup.get("application_name").unwrap_or_default(),
-        address,
-        local: stream.local_addr().ok(),
-    }
-}
-
 /// Everything that a client asks of its session beyond who and where.
 fn parameters(startup: &Startup) -> Result<Arc<ParameterSet>, Refused> {
     let refuse = |code: &'static str, message: String| {
@@ -350,29 +208,11 @@ fn parameters(startup: &Startup) -> Result<Arc<ParameterSet>, Refused> {
     }
     for (name, value) in &startup.parameters {
         match name.as_str() {
-            "user" | "database" | "options" => {}
-            "replication" if is_false(value) => {}
-            "replication" => {
-                return Err(Refused::Because(
-                    Report::new(
-                        sqlstate::FEATURE_NOT_SUPPORTED,
-                        "replication connections are not pooled",
-                    )
-                    .hint("Connect to the node itself."),
-                    RejectReason::Protocol,
-                ));
-            }
+            "user" | "database" | "options" | "replication" => {}
             _ => pairs.push((name.clone(), value.clone())),
         }
     }
     ParameterSet::new(pairs).map_err(|e| refuse(sqlstate::SYNTAX_ERROR, e.to_string()))
-}
-
-fn is_false(value: &str) -> bool {
-    matches!(
-        value.to_ascii_lowercase().as_str(),
-        "false" | "off" | "no" | "0" | "f" | "n"
-    )
 }
 
 fn denied(error: &LoginError, address: SocketAddr) -> Refused {
@@ -383,34 +223,6 @@ fn denied(error: &LoginError, address: SocketAddr) -> Refused {
         }
         None => Refused::Silently,
     }
-}
-
-/// An administrator has closed the database to new clients.
-fn disabled(database: &str) -> Refused {
-    Refused::Because(
-        Report::new(
-            sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE,
-            format!("database \"{database}\" does not accept connections: it is disabled"),
-        )
-        .hint("An administrator said DISABLE on pgconvoy's console; ENABLE lifts it."),
-        RejectReason::Login,
-    )
-}
-
-/// The client is in: all it is told goes in one write.
-async fn finish(
-    stream: &mut Stream,
-    mut out: BytesMut,
-    welcome: &[u8],
-    registration: &registry::Registration,
-) -> Result<(), Refused> {
-    to_client::authentication_ok(&mut out);
-    out.extend_from_slice(welcome);
-    let client = registration.client();
-    to_client::backend_key_data(&mut out, client.pid, client.secret());
-    to_client::ready_for_query(&mut out, TransactionStatus::Idle);
-    stream.write_all(&out).await?;
-    Ok(())
 }
 
 /// Tells a client why it can't come in.

@@ -99,6 +99,8 @@ pub struct Metrics {
     pub client_connections: IntGauge,
     /// Clients accepted since start.
     pub client_connections_total: IntCounter,
+    /// Of these, replication connections that were passed through to a node.
+    pub replication_connections: IntGauge,
     /// Seconds from asking for a server connection until it was there.
     pub wait_seconds: Histogram,
     /// Changes from one primary to another (the first primary is not one).
@@ -142,6 +144,10 @@ impl Metrics {
             client_connections_total: families.counter(
                 "pgconvoy_client_connections_total",
                 "Clients accepted since start.",
+            )?,
+            replication_connections: families.gauge(
+                "pgconvoy_replication_connections",
+                "Replication connections passed through to a node now.",
             )?,
             wait_seconds: families.histogram(
                 "pgconvoy_wait_seconds",

@@ -393,11 +393,7 @@ impl Checkout {
             return;
         };
         object.idle_since = now;
-        let cancelled = object
-            .key
-            .cancels
-            .load(std::sync::atomic::Ordering::Acquire)
-            > 0;
+        let cancelled = object.key.may_be_cancelled();
         let shared = &self.pool.shared;
         let outdated = !shared.control.keeps(object.server.mark);
         if object.expired(now) || cancelled || outdated || shared.budget.exceeded() {

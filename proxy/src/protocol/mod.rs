@@ -4,6 +4,7 @@
 //! it sends of its own accord. It must not know sockets, tasks, sessions or configuration: bytes
 //! come in as slices and go out into a `BytesMut`. What is relayed is never decoded here.
 
+pub mod boundary;
 mod cursor;
 pub mod error_fields;
 pub mod frame;

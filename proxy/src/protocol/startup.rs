@@ -26,7 +26,7 @@ const PROTOCOL_OPTION: &str = "_pq_.";
 pub enum StartupError {
     #[error("invalid length of startup packet")]
     Length,
-    #[error("unsupported frontend protocol {major}.{minor}: server supports 3.0")]
+    #[error("unsupported frontend protocol {major}.{minor}: server supports 3.0 to 3.2")]
     UnsupportedProtocol { major: u16, minor: u16 },
     #[error("invalid startup packet layout: {0}")]
     Layout(&'static str),

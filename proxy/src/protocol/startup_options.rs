@@ -79,6 +79,20 @@ pub fn settings(options: &str) -> Result<Vec<(String, String)>, OptionsError> {
     Ok(found)
 }
 
+/// Adds a setting to options, so that [`settings`] and the server read it back as it is.
+pub fn push_setting(options: &mut String, name: &str, value: &str) {
+    if !options.is_empty() {
+        options.push(' ');
+    }
+    options.push_str("-c ");
+    for c in name.chars().chain(['=']).chain(value.chars()) {
+        if c == '\\' || is_space(c) {
+            options.push('\\');
+        }
+        options.push(c);
+    }
+}
+
 /// One word of switches: flags may be joined, and one that takes an argument ends the word.
 fn switch_group(
     switches: &str,
@@ -237,6 +251,15 @@ mod tests {
                 settings(&format!("-c a={escaped}")),
                 Ok(vec![("a".to_owned(), value)])
             );
+        }
+
+        #[test]
+        fn what_is_written_reads_back(pairs in prop::collection::vec(("[a-z_.]{1,9}", "[ -~\t\n\u{e4}]{0,20}"), 0..5)) {
+            let mut options = String::new();
+            for (name, value) in &pairs {
+                push_setting(&mut options, name, value);
+            }
+            prop_assert_eq!(settings(&options), Ok(pairs));
         }
     }
 }

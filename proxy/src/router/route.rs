@@ -177,6 +177,31 @@ pub enum TransactionEffect {
     RollbackTo,
 }
 
+impl TransactionEffect {
+    /// Whether a transaction block is open after it, or must have been before.
+    #[must_use]
+    pub fn needs_a_block(self) -> bool {
+        match self {
+            Self::Begin
+            | Self::BeginReadWrite
+            | Self::BeginReadOnly
+            | Self::BeginSerializable
+            | Self::CommitAndChain
+            | Self::RollbackAndChain
+            | Self::Savepoint
+            | Self::Release
+            | Self::RollbackTo => true,
+            Self::None
+            | Self::SetReadOnly
+            | Self::SetReadWrite
+            | Self::SetSerializable
+            | Self::Commit
+            | Self::Rollback
+            | Self::PrepareTransaction => false,
+        }
+    }
+}
+
 /// What a statement throws away of the server connection's own state.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Discard {

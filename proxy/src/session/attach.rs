@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::context::{Context, READ_ROOM, Tuning};
 use super::io::CLIENT_IN_MAX;
 use super::parameters::Lost;
+use super::replies::Replay;
 use super::{Demand, End, Session, failure};
 use crate::backend::connect::ConnectError;
 use crate::clock;
@@ -36,17 +37,6 @@ pub(super) struct Link {
     pub(super) replay: Replay,
     /// Which of the session's parameters are to be given back to it.
     pub(super) restore: Restore,
-}
-
-/// What a batch whose answer the client has seen nothing of may be run again for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Replay {
-    /// Nothing; or something has been seen.
-    No,
-    /// A statement that is to be prepared anew.
-    IfStale,
-    /// That, and the loss of a read's server: on another.
-    Elsewhere,
 }
 
 /// What a RESET or DISCARD ALL makes necessary on a connection that is kept.

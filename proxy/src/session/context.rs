@@ -24,6 +24,8 @@ pub enum PoolMode {
     Session,
     /// When its transaction is over.
     Transaction,
+    /// When its statement is over; there are no transaction blocks.
+    Statement,
 }
 
 /// The settings of sessions; live.

@@ -6,8 +6,8 @@
 
 use std::time::Duration;
 
-use super::attach::Replay;
 use super::context::{Buffers, Context};
+use super::replies::Replay;
 use super::{Batch, Demand, End, Phase, Rest, Session, Step};
 use crate::error::Report;
 use crate::protocol::error_fields::{ErrorFields, ErrorView, Severity};
@@ -283,6 +283,17 @@ pub(super) fn pinned_to_a_replica() -> Report {
          statement can't run",
     )
     .hint("Set session state outside of read-only transactions.")
+}
+
+pub(super) fn no_transaction_blocks() -> Report {
+    Report::new(
+        sqlstate::FEATURE_NOT_SUPPORTED,
+        "transaction blocks are not allowed in statement mode",
+    )
+    .hint(
+        "Let each statement commit by itself, or set pool_mode = \"transaction\" for this user or \
+         database.",
+    )
 }
 
 pub(super) fn cancelled() -> Report {

@@ -6,7 +6,7 @@ use bytes::Buf;
 use super::context::{Buffers, HIGH_WATER};
 use super::failure::malformed;
 use super::io::CLIENT_IN_MAX;
-use super::{Batch, Demand, End, Need, Phase, PoolMode, Rest, Session, Step, failure};
+use super::{Batch, Demand, End, Need, Next, Phase, PoolMode, Rest, Session, Step, failure};
 use crate::protocol::frame::{self, FrameError, Frontend, HEADER, Header, TransactionStatus};
 use crate::protocol::{messages, to_client, to_server};
 use crate::router::Target;
@@ -107,6 +107,15 @@ impl Session {
         if outstanding(self.buffers.as_deref()) && !self.may_follow() {
             return Ok(Step::Wait);
         }
+        if !self.batch.is_open() && self.is_being_cancelled() {
+            self.next = Next::HeldBack;
+            return Ok(Step::Wait);
+        }
+        if self.identity.mode == PoolMode::Statement
+            && let Some(step) = self.refuse_block(kind, header)?
+        {
+            return Ok(step);
+        }
         if self.is_held() {
             if let Some(end) = self.misplaced()? {
                 return end;
@@ -150,8 +159,8 @@ impl Session {
     /// standby runs goes to none.
     fn for_good(&self, demand: Demand) -> Demand {
         match self.identity.mode {
-            PoolMode::Transaction if !self.serializable => demand,
-            PoolMode::Session | PoolMode::Transaction => Demand {
+            PoolMode::Transaction | PoolMode::Statement if !self.serializable => demand,
+            PoolMode::Session | PoolMode::Transaction | PoolMode::Statement => Demand {
                 target: Target::Primary,
             },
         }
@@ -187,6 +196,14 @@ impl Session {
             }
         }
         Ok(None)
+    }
+
+    /// Whether a cancel request is on its way to the server connection: it is for what was asked
+    /// before it came, and must not find something later there.
+    pub(super) fn is_being_cancelled(&self) -> bool {
+        self.link
+            .as_ref()
+            .is_some_and(|l| l.checkout.key.is_being_cancelled())
     }
 
     /// Whether the server connection is this session's whatever comes next.

@@ -6,7 +6,7 @@ use std::task::{Context as Cx, Poll};
 use bytes::BytesMut;
 
 use super::context::{HIGH_WATER, READ_ROOM, READ_ROOM_MAX};
-use super::{Rest, Session};
+use super::{Next, Rest, Session};
 use crate::metrics::Direction;
 use crate::net::Stream;
 use crate::pool::stats::Stat;
@@ -19,7 +19,7 @@ pub(super) enum Event {
     Client,
     /// The server has sent something.
     Server,
-    /// What held the client's messages up has been written.
+    /// What held the client's messages up is out of the way.
     Room,
     /// The client is gone.
     ClientLost,
@@ -45,6 +45,10 @@ impl Session {
         let signal = client.signalled();
         if signal != Signal::None && (signal != Signal::Drain || !self.is_busy()) {
             return Poll::Ready(Event::Signal(signal));
+        }
+        if self.next == Next::HeldBack && !self.is_being_cancelled() {
+            self.next = Next::MayGo;
+            return Poll::Ready(Event::Room);
         }
         if let Some(event) = self.poll_writes(cx) {
             return Poll::Ready(event);

@@ -68,6 +68,15 @@ pub struct Identity {
     pub reported: Arc<Reported>,
 }
 
+/// What the client's next request waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// Nothing.
+    MayGo,
+    /// A cancel request, meant for the one before, is to arrive first.
+    HeldBack,
+}
+
 /// Where in the client's messages a session is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -210,6 +219,7 @@ pub struct Session {
     collecting: bool,
     /// The client has said goodbye and closed; what it asked for before is still done.
     said_goodbye: bool,
+    next: Next,
     /// How often the present read was run again.
     replays: u8,
     /// The node that just failed a read of this session.
@@ -274,6 +284,7 @@ impl Session {
             local_formats: Vec::new(),
             collecting: false,
             said_goodbye: false,
+            next: Next::MayGo,
             replays: 0,
             exclude: None,
             broken: None,
@@ -316,6 +327,11 @@ impl Session {
 
     /// Goes on with the client's messages until an event is needed.
     async fn go_on(&mut self) -> Result<(), End> {
+        if self.identity.mode == PoolMode::Statement
+            && self.transaction.status != TransactionStatus::Idle
+        {
+            return Err(End::Told(failure::no_transaction_blocks()));
+        }
         self.release_if_done();
         while let Need::Server(demand) = self.advance()? {
             if let Err(first) = self.attach_at_once(&demand) {

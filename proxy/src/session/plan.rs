@@ -10,7 +10,7 @@ use super::failure::malformed;
 use super::intake::enough;
 use super::io::CLIENT_IN_MAX;
 use super::statements::Statement;
-use super::{Demand, End, Session, failure};
+use super::{Demand, End, Session, Step, failure};
 use crate::protocol::frame::{self, Frontend, HEADER, Header};
 use crate::protocol::messages;
 use crate::router::{Decision, SequenceUse, Target};
@@ -32,6 +32,8 @@ pub(super) struct Plan {
     bound: bool,
     /// It asks what the session's sequences gave last.
     pub(super) asks_sequences: bool,
+    /// Some statement of it opens a transaction block.
+    opens_block: bool,
 }
 
 impl Plan {
@@ -57,6 +59,7 @@ impl Plan {
 
     fn fold(&mut self, decision: &Decision) {
         self.asks_sequences |= decision.sequence == SequenceUse::Reads;
+        self.opens_block |= decision.transaction.needs_a_block();
         if decision.local.is_none() {
             self.demand(decision.target);
         }
@@ -80,6 +83,32 @@ impl Plan {
 }
 
 impl Session {
+    /// In statement mode: refuses a batch that opens a transaction block, before any of it is sent,
+    /// so that the client goes on as it was. What can't be seen before, `go_on` ends.
+    pub(super) fn refuse_block(
+        &mut self,
+        kind: Frontend,
+        header: Header,
+    ) -> Result<Option<Step>, End> {
+        if self.batch.is_open() {
+            return Ok(None);
+        }
+        if self.plan.ready == 0 && !self.look_ahead()? {
+            return Ok(Some(Step::Wait));
+        }
+        if !self.plan.opens_block {
+            return Ok(None);
+        }
+        self.answer_locals();
+        // Its error comes after the answers that are owed.
+        let owed = self.buffers.as_ref().is_some_and(|b| !b.replies.is_empty());
+        Ok(Some(if owed {
+            Step::Wait
+        } else {
+            self.refuse(kind, header, &failure::no_transaction_blocks())
+        }))
+    }
+
     /// Looks at the batch; true when it is known what it needs.
     pub(super) fn look_ahead(&mut self) -> Result<bool, End> {
         loop {

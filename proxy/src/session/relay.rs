@@ -5,9 +5,8 @@
 
 use bytes::Buf;
 
-use super::attach::Replay;
 use super::context::Buffers;
-use super::replies::{Reply, Verdict};
+use super::replies::{Replay, Reply, Verdict};
 use super::settings::Tag;
 use super::stale::Staleness;
 use super::{Batch, End, Phase, Session, failure};

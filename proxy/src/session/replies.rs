@@ -26,6 +26,17 @@ pub(crate) struct Run {
     pub(crate) effects: Vec<Effect>,
 }
 
+/// What a batch whose answer the client has seen nothing of may be run again for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Replay {
+    /// Nothing; or something has been seen.
+    No,
+    /// A statement that is to be prepared anew.
+    IfStale,
+    /// That, and the loss of a read's server: on another.
+    Elsewhere,
+}
+
 /// What to take back when a Parse or Close turns out not to have happened. `U` is the session's
 /// own note of it.
 #[derive(Debug, PartialEq, Eq)]

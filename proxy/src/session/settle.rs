@@ -1,8 +1,7 @@
 //! What follows from the server's answers: our own answers in their turn, taking back what did not
 //! happen, and giving the server connection back.
 
-use super::attach::Replay;
-use super::replies::Reply;
+use super::replies::{Replay, Reply};
 use super::statements::Undo;
 use super::{Rest, Session};
 use crate::clock;

@@ -6,8 +6,7 @@
 //! of what the server holds already is not sent. The error comes before anything of the statement
 //! has run, and outside of a transaction block the server has rolled back what came before it.
 
-use super::attach::Replay;
-use super::replies::Reply;
+use super::replies::{Replay, Reply};
 use super::{Batch, Phase, Rest, Session};
 use crate::protocol::error_fields::ErrorView;
 use crate::protocol::frame::{self, Backend, Frontend, HEADER, Header, TransactionStatus};

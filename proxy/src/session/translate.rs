@@ -6,9 +6,8 @@ use std::sync::Arc;
 
 use bytes::Buf;
 
-use super::attach::Replay;
 use super::failure::malformed;
-use super::replies::{Reply, Run};
+use super::replies::{Replay, Reply, Run};
 use super::statements::{NAME_PREFIX, Rename, Undo};
 use super::{Batch, End, Phase, Rest, Session, Step};
 use crate::pool::stats::Stat;

@@ -160,7 +160,7 @@ fn client_row(client: Arc<Client>, server: Option<Arc<Server>>) -> ClientRow {
     let (activity, since) = client.activity();
     let state = match activity {
         Activity::Waiting => ClientState::Waiting,
-        Activity::Active => ClientState::Active,
+        Activity::Active | Activity::Streaming => ClientState::Active,
         Activity::Idle | Activity::IdleInTransaction if server.is_some() => ClientState::Active,
         Activity::Idle | Activity::IdleInTransaction => ClientState::Idle,
     };

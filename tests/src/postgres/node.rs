@@ -222,6 +222,12 @@ impl Node {
         self.start();
     }
 
+    /// Freezes or thaws the postmaster: sessions go on, but no connection is accepted.
+    pub fn freeze_postmaster(&self, frozen: bool) {
+        let signal = if frozen { Signal::STOP } else { Signal::CONT };
+        kill_process(self.pid(), signal).expect("signal the postmaster");
+    }
+
     /// Freezes or thaws replay: SIGSTOP or SIGCONT to the startup process.
     pub fn freeze_replay(&self, frozen: bool) {
         let startup = children_of(self.pid().as_raw_nonzero().get() as u32)

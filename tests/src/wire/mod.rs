@@ -1,4 +1,4 @@
-//! A client that speaks the PostgreSQL protocol (3.0) by hand over one blocking socket.
+//! A client that speaks the PostgreSQL protocol (3.0 unless told otherwise) by hand over one blocking socket.
 //!
 //! It shares nothing with the proxy's own framing, shows every message as it came, and can send what no driver
 //! would. Every read has a deadline, so that a hang is a failed test and not a stuck one.
@@ -83,9 +83,22 @@ impl Wire {
         parameters: &[(&str, &str)],
         password: Option<&str>,
     ) -> Result<Self, ServerError> {
+        Self::login_as_of(0x0003_0000, port, parameters, password)
+    }
+
+    /// Logs in with another version of the protocol, as `0x0003_0002`.
+    ///
+    /// # Errors
+    /// As [`Wire::connect`].
+    pub fn login_as_of(
+        version: u32,
+        port: u16,
+        parameters: &[(&str, &str)],
+        password: Option<&str>,
+    ) -> Result<Self, ServerError> {
         let mut wire = Self::open(port).map_err(|error| ServerError::lost(&error.to_string()))?;
         // A listener that closes resets what waits in its queue.
-        wire.try_send(&startup(0x0003_0000, parameters))
+        wire.try_send(&startup(version, parameters))
             .map_err(|error| ServerError::lost(&error.to_string()))?;
         let user = parameters
             .iter()
@@ -331,11 +344,17 @@ fn receive_some(stream: &mut TcpStream, into: &mut [u8]) -> usize {
 
 /// Sends a CancelRequest on a connection of its own and waits until the server has closed it.
 pub fn cancel(port: u16, key: &(i32, Vec<u8>)) {
+    let mut wire = begin_cancel(port, key);
+    assert!(wire.receive().is_none(), "a cancel request gets no answer");
+}
+
+/// Sends a CancelRequest; the server closes the connection when it has acted on it.
+pub fn begin_cancel(port: u16, key: &(i32, Vec<u8>)) -> Wire {
     let mut wire = Wire::open(port).expect("connect for a cancel request");
     let mut body = 80_877_102_i32.to_be_bytes().to_vec();
     body.extend(key.0.to_be_bytes());
     body.extend(&key.1);
     let length = (body.len() + 4) as u32;
     wire.send(&[&length.to_be_bytes()[..], &body].concat());
-    assert!(wire.receive().is_none(), "a cancel request gets no answer");
+    wire
 }

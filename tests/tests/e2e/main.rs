@@ -7,6 +7,8 @@
 )]
 
 mod cancel;
+mod cancel_peers;
+mod cancel_storm;
 mod carried_parameters;
 mod command_line;
 mod console;
@@ -33,12 +35,14 @@ mod protocol_flow;
 mod protocol_startup;
 mod psql;
 mod replicas;
+mod replication;
 mod routing;
 mod sequences;
 mod session_state;
 mod show_commands;
 mod signals;
 mod startup_parameters;
+mod statement_mode;
 mod timeouts;
 mod tokio_driver;
 mod unpinning;

@@ -11,6 +11,7 @@ static STAGE: LazyLock<Stage> = LazyLock::new(|| Stage::new("startup"));
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
 const GSSENC_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 48];
 const VERSION_3_0: u32 = 0x0003_0000;
+const VERSION_3_2: u32 = 0x0003_0002;
 
 fn proxied() -> Wire {
     Wire::open(STAGE.convoy.port).unwrap()
@@ -79,25 +80,40 @@ fn negotiated(mut wire: Wire, version: u32, options: &[(&str, &str)]) -> Vec<Mes
 
 #[test]
 fn newer_minor_versions_and_unknown_protocol_options_are_negotiated_down() {
-    let cases: [(u32, &[(&str, &str)]); 4] = [
-        (0x0003_0002, &[]),
-        (0x0003_0063, &[]),
-        (VERSION_3_0, &[("_pq_.command_tag_format", "1")]),
-        (0x0003_0002, &[("_pq_.a", "1"), ("_pq_.b", "")]),
-    ];
-    for (version, options) in cases {
-        let ours = negotiated(proxied(), version, options);
-        assert_eq!(ours.len(), 1, "{version:x} {options:?}");
-        assert_eq!(
-            ours,
-            negotiated(direct(), version, options),
-            "{version:x} {options:?}"
-        );
+    let told = |version, options: &[(&str, &str)]| negotiated(proxied(), version, options);
+    let body = |minor: u8, options: &[&str]| {
+        let mut body = vec![0, 3, 0, minor, 0, 0, 0, options.len() as u8];
+        for option in options {
+            body.extend_from_slice(option.as_bytes());
+            body.push(0);
+        }
+        vec![Message { tag: b'v', body }]
+    };
+    for version in [VERSION_3_0, 0x0003_0001, VERSION_3_2] {
+        assert!(told(version, &[]).is_empty(), "{version:x} is spoken");
     }
-    assert!(
-        negotiated(proxied(), VERSION_3_0, &[]).is_empty(),
-        "3.0 needs no negotiation"
-    );
+    assert_eq!(told(0x0003_0063, &[]), body(2, &[]));
+    // Never to a version above the client's own.
+    let option = ("_pq_.command_tag_format", "1");
+    assert_eq!(told(VERSION_3_0, &[option]), body(0, &[option.0]));
+    let two = [("_pq_.a", "1"), ("_pq_.b", "")];
+    assert_eq!(told(VERSION_3_2, &two), body(2, &["_pq_.a", "_pq_.b"]));
+    let direct = negotiated(direct(), VERSION_3_0, &[option]);
+    assert_eq!(told(VERSION_3_0, &[option]), direct);
+}
+
+#[test]
+fn cancel_secrets_are_as_long_as_the_protocol_version_has_them() {
+    for (version, length) in [
+        (VERSION_3_0, 4),
+        (0x0003_0001, 4),
+        (VERSION_3_2, 32),
+        (0x0003_270f, 32),
+    ] {
+        let client = Wire::login_as_of(version, STAGE.convoy.port, &who(), None).unwrap();
+        assert_eq!(client.key.1.len(), length, "{version:x}");
+        assert!(client.key.0 > 0);
+    }
 }
 
 fn refusal(mut wire: Wire, packet: &[u8]) -> ServerError {
