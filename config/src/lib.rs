@@ -38,5 +38,5 @@ pub use reference::reference;
 pub use secret::{Secret, SecretShape};
 pub use settings::{
     Auth, AuthMethod, CONSOLE_DATABASES, Database, Health, Http, Limits, Log, LogFormat, Monitor,
-    Node, Pool, PoolMode, ReadYourWrites, Routing, Settings, User,
+    Node, Pool, PoolMode, ReadYourWrites, Routing, Settings, User, UserTimes,
 };

@@ -14,6 +14,12 @@ use atomic_waker::AtomicWaker;
 
 use crate::clock;
 
+mod seats;
+mod signal;
+
+pub use seats::{ClientLimits, Crowded, Party, Seating, Seats};
+pub use signal::{Activity, Signal};
+
 /// How a statement on a server connection is cancelled (PostgreSQL docs, 55.2.9). `Debug` hides the
 /// secret.
 pub struct BackendKey {
@@ -37,65 +43,6 @@ impl std::fmt::Debug for BackendKey {
             .field("port", &self.port)
             .field("pid", &self.pid)
             .finish_non_exhaustive()
-    }
-}
-
-/// What a client is doing, as the time limits and SHOW see it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Activity {
-    /// No transaction, no statement.
-    Idle = 0,
-    /// Waits for a server connection.
-    Waiting = 1,
-    /// A statement is running.
-    Active = 2,
-    /// In a transaction, between statements.
-    IdleInTransaction = 3,
-}
-
-impl Activity {
-    fn from_u8(v: u8) -> Self {
-        match v {
-            1 => Self::Waiting,
-            2 => Self::Active,
-            3 => Self::IdleInTransaction,
-            _ => Self::Idle,
-        }
-    }
-}
-
-/// Why a session is told to stop from outside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Signal {
-    /// Nothing was asked.
-    None = 0,
-    /// The instance drains: leave as soon as no transaction is open.
-    Drain = 1,
-    /// `limits.client_idle_timeout` passed.
-    ClientIdle = 2,
-    /// `limits.idle_in_transaction_timeout` passed.
-    IdleInTransaction = 3,
-    /// `limits.query_timeout` passed.
-    QueryTimeout = 4,
-    /// The drain's time is over: leave now.
-    Shutdown = 5,
-    /// An administrator ends this session: leave now.
-    Killed = 6,
-}
-
-impl Signal {
-    fn from_u8(v: u8) -> Self {
-        match v {
-            1 => Self::Drain,
-            2 => Self::ClientIdle,
-            3 => Self::IdleInTransaction,
-            4 => Self::QueryTimeout,
-            5 => Self::Shutdown,
-            6 => Self::Killed,
-            _ => Self::None,
-        }
     }
 }
 
@@ -145,6 +92,7 @@ pub struct Client {
     activity: AtomicU8,
     activity_since: AtomicU64,
     request_at: AtomicU64,
+    transaction_since: AtomicU64,
     signal: AtomicU8,
     waker: AtomicWaker,
     cancel: Mutex<CancelTarget>,
@@ -174,8 +122,18 @@ impl Client {
         &self.secret
     }
 
-    /// Notes what the client does from now on; `now` as of [`clock::now`].
+    /// Notes what the client does from now on; `now` as of [`clock::now`]. Its transaction (or its
+    /// statement, alone) begins with the first thing that is no idling.
     pub fn set_activity(&self, activity: Activity, now: u64) {
+        // Only the session writes it.
+        match activity {
+            Activity::Idle | Activity::Waiting => self.transaction_ended(),
+            Activity::Active | Activity::IdleInTransaction => {
+                if self.transaction_since.load(Ordering::Relaxed) == clock::NEVER {
+                    self.transaction_since.store(now, Ordering::Relaxed);
+                }
+            }
+        }
         // In this order, so that nobody takes a new activity to have lasted as long as the old.
         self.activity_since.store(now, Ordering::Relaxed);
         self.activity.store(activity as u8, Ordering::Release);
@@ -195,6 +153,18 @@ impl Client {
     #[must_use]
     pub fn request_at(&self) -> u64 {
         self.request_at.load(Ordering::Relaxed)
+    }
+
+    /// Since when its transaction is open; [`clock::NEVER`] outside of one.
+    #[must_use]
+    pub fn transaction_since(&self) -> u64 {
+        self.transaction_since.load(Ordering::Relaxed)
+    }
+
+    /// Its transaction is over; what it does next begins another.
+    pub fn transaction_ended(&self) {
+        self.transaction_since
+            .store(clock::NEVER, Ordering::Relaxed);
     }
 
     /// Asks the session to stop. The strongest reason asked for stands.
@@ -330,17 +300,33 @@ pub enum Cancel {
 #[derive(Debug, Default)]
 pub struct Registry {
     clients: Mutex<HashMap<i32, Arc<Client>>>,
+    /// Counts clients by user and by database.
+    pub seating: Arc<Seating>,
     next_pid: AtomicU32,
     entered: AtomicUsize,
 }
 
 /// A client's place among those allowed, from its startup packet to its end.
 #[derive(Debug)]
-pub struct Place(Arc<Registry>);
+pub struct Place {
+    registry: Arc<Registry>,
+    seats: Option<Seats>,
+}
+
+impl Place {
+    /// The client has proven who it is: counts it among those of its user and its database, too.
+    ///
+    /// # Errors
+    /// Whose limit is reached.
+    pub fn sit(&mut self, user: &str, database: &str, limits: ClientLimits) -> Result<(), Crowded> {
+        self.seats = Some(self.registry.seating.sit(user, database, limits)?);
+        Ok(())
+    }
+}
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.entered.fetch_sub(1, Ordering::AcqRel);
+        self.registry.entered.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -374,7 +360,10 @@ impl Registry {
         self.entered
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, taken)
             .ok()?;
-        Some(Place(Arc::clone(self)))
+        Some(Place {
+            registry: Arc::clone(self),
+            seats: None,
+        })
     }
 
     /// Registers a client that has logged in, with a fresh cancel key.
@@ -400,6 +389,7 @@ impl Registry {
             activity: AtomicU8::new(Activity::Idle as u8),
             activity_since: AtomicU64::new(clock::now()),
             request_at: AtomicU64::new(clock::NEVER),
+            transaction_since: AtomicU64::new(clock::NEVER),
             signal: AtomicU8::new(Signal::None as u8),
             waker: AtomicWaker::new(),
             cancel: Mutex::new(CancelTarget::Nothing),

@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use crate::protocol::startup;
 use crate::registry::{BackendKey, CancelInFlight};
 
-/// How long a cancel request may take.
+/// How long a cancel request of our own may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Sends the request and waits until the server has closed the connection, which it does after
@@ -18,8 +18,8 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// When the node can't be reached in time.
-pub async fn forward(cancel: CancelInFlight) -> io::Result<()> {
-    let result = tokio::time::timeout(TIMEOUT, send(cancel.key())).await;
+pub async fn forward(cancel: CancelInFlight, limit: Duration) -> io::Result<()> {
+    let result = tokio::time::timeout(limit, send(cancel.key())).await;
     drop(cancel);
     result.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }

@@ -4,5 +4,6 @@ pub mod access;
 mod console;
 pub mod listener;
 pub mod login;
+mod quotas;
 pub mod startup;
 mod welcome;

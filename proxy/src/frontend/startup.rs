@@ -13,8 +13,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::access::{Access, ConsoleRight, no_console};
 use super::console::{self, Console};
-use super::login::{self, LoginError};
-use super::welcome::Welcomes;
+use super::login::{self, Authenticated, LoginError};
+use super::welcome::{Patience, Welcomes};
 use crate::admin::{Inside, PARAMETERS};
 use crate::backend::cancel;
 use crate::backend::parameters::ParameterSet;
@@ -26,7 +26,7 @@ use crate::protocol::error_fields::{ErrorFields, Severity};
 use crate::protocol::frame::TransactionStatus;
 use crate::protocol::startup::{self, Cancel, FirstPacket, Startup};
 use crate::protocol::{sqlstate, startup_options, to_client};
-use crate::registry::{self, Newcomer, Place, Registry};
+use crate::registry::{self, Crowded, Newcomer, Party, Place, Registry};
 use crate::session::{Admitted, Context, Identity, Session};
 
 /// The newest protocol version we speak is 3.0.
@@ -41,8 +41,12 @@ pub struct Admission {
     pub reserved: usize,
     /// Longest login.
     pub login_timeout: Duration,
-    /// Longest wait for a server at login.
+    /// Longest time for a login to find a server that answers.
     pub server_timeout: Duration,
+    /// Longest wait for a server that has no room.
+    pub wait_timeout: Duration,
+    /// Longest time for a cancel request to reach its server.
+    pub cancel_timeout: Duration,
     /// Whether coming and going is logged.
     pub log_connections: bool,
 }
@@ -134,27 +138,18 @@ impl Door {
         address: SocketAddr,
         admitted: Admitted,
     ) -> Option<Guest> {
-        let limit = self.admission.load().login_timeout;
         let metrics = Arc::clone(&context.metrics);
-        let entering = self.enter(context, &mut stream, address, admitted);
-        let refused = match tokio::time::timeout(limit, entering).await {
-            Ok(Ok(Entered::Session(context, identity, early))) => {
+        let refused = match self.enter(context, &mut stream, address, admitted).await {
+            Ok(Entered::Session(context, identity, early)) => {
                 let session = Session::new(context, *identity, stream, &early);
                 return Some(Guest::Session(Box::new(session)));
             }
-            Ok(Ok(Entered::Console(identity, early))) => {
+            Ok(Entered::Console(identity, early)) => {
                 let (inside, access) = (Arc::clone(&self.inside), Arc::clone(&self.access));
                 let console = Console::new(identity, inside, access, stream, early);
                 return Some(Guest::Console(Box::new(console)));
             }
-            Ok(Err(refused)) => refused,
-            Err(_) => Refused::Because(
-                Report::new(
-                    sqlstate::PROTOCOL_VIOLATION,
-                    format!("login not completed within {limit:?} (limits.client_login_timeout)"),
-                ),
-                RejectReason::Timeout,
-            ),
+            Err(refused) => refused,
         };
         if let Refused::Because(report, reason) = refused {
             metrics.rejected(reason);
@@ -171,39 +166,24 @@ impl Door {
         address: SocketAddr,
         admitted: Admitted,
     ) -> Result<Entered, Refused> {
-        let mut buf = BytesMut::with_capacity(1024);
-        let startup = loop {
-            match first_packet(stream, &mut buf).await? {
-                FirstPacket::Ssl | FirstPacket::GssEnc => stream.write_all(b"N").await?,
-                FirstPacket::Cancel(request) => {
-                    self.cancel(&request).await;
-                    return Err(Refused::Silently);
-                }
-                FirstPacket::Startup(startup) => break startup,
-            }
-        };
-        let access = self.access.load_full();
-        let place = self.place(&access, &startup)?;
-        let mut out = BytesMut::with_capacity(1024);
-        if startup.needs_negotiation(NEWEST_MINOR) {
-            to_client::negotiate_protocol_version(
-                &mut out,
-                NEWEST_MINOR,
-                &startup.protocol_options,
-            );
-        }
-        let parameters = parameters(&startup)?;
-        let (user, database) = (startup.user(), startup.database());
-        let rule = access.rule(user);
-        let proven = login::authenticate(stream, &mut buf, &mut out, user, &rule)
+        let limit = self.admission.load().login_timeout;
+        let (mut buf, mut out) = (BytesMut::with_capacity(1024), BytesMut::with_capacity(1024));
+        let identified = self.identify(stream, &mut buf, &mut out, address);
+        let (startup, mut place, proven) = tokio::time::timeout(limit, identified)
             .await
-            .map_err(|e| denied(&e, address))?;
+            .unwrap_or_else(|_| Err(too_slow(limit)))?;
+        let access = self.access.load_full();
+        let (user, database) = (startup.user(), startup.database());
         if CONSOLE_DATABASES.contains(&database) {
             let identity = self
                 .enter_console(stream, out, (&startup, &access), (address, admitted, place))
                 .await?;
             return Ok(Entered::Console(identity, buf));
         }
+        place
+            .sit(user, database, access.clients_of(user, database))
+            .map_err(|crowded| too_many_of(&crowded))?;
+        let parameters = parameters(&startup)?;
         let lodging = access.lodging(user, database);
         let pools = context.pools.of(&lodging.tenant);
         if let Some(credential) = lodging.credential.or(proven.credential.map(Arc::new)) {
@@ -212,12 +192,18 @@ impl Door {
         if pools.tally.database().is_disabled() {
             return Err(disabled(database));
         }
-        let limit = self.admission.load().server_timeout;
-        let welcome = self
-            .welcomes
-            .get(&pools, &parameters, &context.cluster, limit)
-            .await
-            .map_err(|report| Refused::Because(report, RejectReason::Server))?;
+        let patience = {
+            let admission = self.admission.load();
+            Patience {
+                unreachable: admission.server_timeout,
+                full: admission.wait_timeout,
+            }
+        };
+        let welcome = tokio::select! {
+            welcome = self.welcomes.get(&pools, &parameters, &context.cluster, patience) => welcome,
+            () = gone(stream, &mut buf) => return Err(Refused::Silently),
+        };
+        let welcome = welcome.map_err(|report| Refused::Because(report, RejectReason::Server))?;
         let tenant = lodging.tenant;
         let lodging_of = Some((tenant.database, tenant.user));
         let newcomer = newcomer(&startup, lodging_of, address, stream);
@@ -269,6 +255,37 @@ impl Door {
         })
     }
 
+    /// From the first packet to the proof of who the client is. Bounded in time by the caller.
+    async fn identify(
+        &self,
+        stream: &mut Stream,
+        buf: &mut BytesMut,
+        out: &mut BytesMut,
+        address: SocketAddr,
+    ) -> Result<(Startup, Place, Authenticated), Refused> {
+        let startup = loop {
+            match first_packet(stream, buf).await? {
+                FirstPacket::Ssl | FirstPacket::GssEnc => stream.write_all(b"N").await?,
+                FirstPacket::Cancel(request) => {
+                    self.cancel(&request).await;
+                    return Err(Refused::Silently);
+                }
+                FirstPacket::Startup(startup) => break startup,
+            }
+        };
+        let access = self.access.load_full();
+        let place = self.place(&access, &startup)?;
+        if startup.needs_negotiation(NEWEST_MINOR) {
+            to_client::negotiate_protocol_version(out, NEWEST_MINOR, &startup.protocol_options);
+        }
+        let _acceptable = parameters(&startup)?;
+        let user = startup.user();
+        let proven = login::authenticate(stream, buf, out, user, &access.rule(user))
+            .await
+            .map_err(|e| denied(&e, address))?;
+        Ok((startup, place, proven))
+    }
+
     fn place(&self, access: &Access, startup: &Startup) -> Result<Place, Refused> {
         let admission = self.admission.load();
         let admin = access.is_admin(startup.user());
@@ -291,13 +308,52 @@ impl Door {
         match self.registry.cancel(request.pid, &request.key) {
             registry::Cancel::Nothing | registry::Cancel::Dequeued => {}
             registry::Cancel::Forward(cancel) => {
+                let limit = self.admission.load().cancel_timeout;
                 let node = format!("{}:{}", cancel.key().host, cancel.key().port);
-                if let Err(e) = cancel::forward(cancel).await {
+                if let Err(e) = cancel::forward(cancel, limit).await {
                     tracing::warn!(node, error = %e, "cancel request not delivered");
                 }
             }
         }
     }
+}
+
+fn too_slow(limit: Duration) -> Refused {
+    let report = Report::new(
+        sqlstate::PROTOCOL_VIOLATION,
+        format!("login not completed within {limit:?} (limits.client_login_timeout)"),
+    );
+    Refused::Because(report, RejectReason::Timeout)
+}
+
+fn too_many_of(crowded: &Crowded) -> Refused {
+    let (kind, name) = match &crowded.party {
+        Party::User(name) => ("user", name),
+        Party::Database(name) => ("database", name),
+    };
+    let report = Report::new(
+        sqlstate::TOO_MANY_CONNECTIONS,
+        format!("too many connections for {kind} \"{name}\""),
+    )
+    .detail(format!("{} clients are connected", crowded.limit))
+    .hint(format!(
+        "Raise max_client_connections of this [[{kind}]], or limits.max_{kind}_client_connections."
+    ));
+    Refused::Because(report, RejectReason::Crowded)
+}
+
+/// A client may send its first statements before it is let in, but not more than this.
+const EARLY: usize = 64 * 1024;
+
+/// Ready when the client is gone.
+async fn gone(stream: &mut Stream, buf: &mut BytesMut) {
+    while buf.len() < EARLY {
+        buf.reserve(1024);
+        if !matches!(stream.read_buf(buf).await, Ok(n) if n > 0) {
+            return;
+        }
+    }
+    std::future::pending().await
 }
 
 async fn first_packet(stream: &mut Stream, buf: &mut BytesMut) -> Result<FirstPacket, Refused> {
