@@ -4,7 +4,9 @@ use arc_swap::ArcSwap;
 use divan::{AllocProfiler, Bencher, black_box};
 use pgconvoy::cluster::{Node, NodeId};
 use pgconvoy::metrics::Metrics;
-use pgconvoy::pool::checkout::{Limits, Pool, Shared};
+use pgconvoy::pool::budget::{Elsewhere, Size};
+use pgconvoy::pool::caps::Scope;
+use pgconvoy::pool::checkout::{Commons, Limits, Pool, Shared};
 use pgconvoy::pool::control::Database;
 use pgconvoy_benches::stage::{DATABASE, USER};
 use pgconvoy_benches::stub;
@@ -33,16 +35,34 @@ fn pool(port: u16, size: usize) -> Result<Arc<Pool>, Box<dyn std::error::Error>>
         idle_timeout: None,
         lifetime: None,
         lifetime_jitter: 0,
+        reserve_timeout: Duration::from_secs(5),
+        login_retry: Duration::from_secs(15),
+        check_delay: None,
+    };
+    let commons = Commons {
+        ledger: Arc::default(),
+        gates: Box::default(),
+        limits: Arc::new(ArcSwap::from_pointee(limits)),
+    };
+    let scopes = [
+        Scope::User(USER.into()),
+        Scope::Database(DATABASE.into()),
+        Scope::Node(NodeId(0)),
+        Scope::All,
+    ];
+    let account = commons.ledger.account(&scopes, &|_| None);
+    let size = Size {
+        size,
+        reserve: 0,
         min_idle: 0,
     };
-    let limits = Arc::new(ArcSwap::from_pointee(limits));
     let shared = Shared::new(
         Arc::new(node),
-        DATABASE.into(),
-        USER.into(),
+        (DATABASE.into(), USER.into()),
         size,
+        account,
         1,
-        limits,
+        Arc::new(commons),
         (Arc::new(Database::new(DATABASE.into(), 1)), Arc::default()),
     );
     Ok(Pool::join(Arc::new(shared), 0)?)
@@ -66,7 +86,7 @@ fn lend(bencher: Bencher<'_, '_>, idle: usize) -> Result<(), Box<dyn std::error:
         let mut lent = Vec::new();
         for _ in 0..idle {
             lent.push(
-                pool.checkout(1)
+                pool.checkout(1, Elsewhere::No)
                     .await
                     .map_err(|error| format!("{error:?}"))?,
             );

@@ -75,6 +75,18 @@ fn check_databases(draft: &Draft<'_>, problems: &mut Vec<Problem>) {
             problems.push(Problem::new(element.origin(key), key, message));
         }
     }
+    let key = keys::DATABASE_MIN_IDLE.name;
+    for (database, element) in draft.settings.databases.iter().zip(&draft.databases) {
+        let size = database.pool_size.unwrap_or(draft.settings.pool.size);
+        let cap = database.max_server_connections.flatten();
+        let most = cap.map_or(size, |cap| cap.min(size));
+        if let Some(idle) = database.min_idle.filter(|idle| *idle > most)
+            && draft.sound_in(element, key)
+        {
+            let message = format!("{idle} is more than this database's pools may have, {most}");
+            problems.push(Problem::new(element.origin(key), key, message));
+        }
+    }
 }
 
 /// Keys must name this instance before others can find it by them.
@@ -211,6 +223,26 @@ fn check_sizes(draft: &Draft<'_>, raw: &Raw, problems: &mut Vec<Problem>) {
         problems.push(Problem::new(blame(raw, idle, size), idle, message));
     }
     let limits = &draft.settings.limits;
+    let cap = keys::LIMITS_MAX_SERVER_CONNECTIONS.name;
+    if let Some(most) = limits
+        .max_server_connections
+        .filter(|most| *most < pool.min_idle)
+        && both_sound(idle, cap)
+    {
+        let message = format!("{} is more than {cap}, which is {most}", pool.min_idle);
+        problems.push(Problem::new(blame(raw, idle, cap), idle, message));
+    }
+    let (patience, wait) = (
+        keys::POOL_RESERVE_TIMEOUT.name,
+        keys::POOL_QUERY_WAIT_TIMEOUT.name,
+    );
+    if pool.reserve_size > 0
+        && pool.reserve_timeout >= pool.query_wait_timeout
+        && both_sound(patience, wait)
+    {
+        let message = format!("the reserve is never opened: nobody waits longer than {wait}");
+        problems.push(Problem::new(blame(raw, patience, wait), patience, message));
+    }
     let (reserved, max) = (
         keys::LIMITS_RESERVED_ADMIN_CONNECTIONS.name,
         keys::LIMITS_MAX_CLIENT_CONNECTIONS.name,

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use crate::kind::{
-    Choice, Count, Flag, HostPort, Kind, ListenAddress, ListenList, LogLevel, Name, Percent,
+    Cap, Choice, Count, Flag, HostPort, Kind, ListenAddress, ListenList, LogLevel, Name, Percent,
     Period, Quoting, SecretValue, Size, Timeout, Visibility,
 };
 use crate::settings::{AuthMethod, LogFormat, PoolMode, ReadYourWrites};
@@ -168,7 +168,11 @@ pub(crate) static SECTIONS: &[Section] = &[
         InForce,
         "Server connections; a pool is one user on one database of one node",
     ),
-    table("limits", InForce, "Bounds on clients"),
+    table(
+        "limits",
+        InForce,
+        "Bounds on clients, and on server connections over all pools",
+    ),
     table("routing", InForce, "Where statements run"),
     table(
         "replication",
@@ -250,6 +254,9 @@ keys! {
     NODE_NAME: Optional<Name> = "node.name", Name, Unset("\"replica-1\""), Restart,
         "what logs and metrics call the node; its address when absent";
 
+    NODE_MAX_SERVER_CONNECTIONS: Setting<Cap> = "node.max_server_connections", Cap, || None, Live,
+        "most server connections to this node, over all pools; a number, or \"off\"";
+
     USER_NAME: Required<Name> = "user.name", Name, Must("\"app\""), Live, "the login name";
     USER_PASSWORD: Optional<SecretValue> = "user.password", SecretValue,
         Unset("{ env = \"APP_PASSWORD\" }"), Live,
@@ -260,6 +267,20 @@ keys! {
         Unset("\"session\""), Live, "this user's mode instead of the database's or pool.mode";
     USER_POOL_SIZE: Optional<Count> = "user.pool_size", count(1, 100_000), Unset("40"), Live,
         "this user's pool size instead of the database's or pool.size";
+    USER_RESERVE_SIZE: Optional<Count> = "user.reserve_size", count(0, 100_000), Unset("5"), Live,
+        "this user's reserve instead of the database's or pool.reserve_size";
+    USER_MAX_SERVER_CONNECTIONS: Optional<Cap> = "user.max_server_connections", Cap, Unset("50"),
+        Live, "this user's cap instead of limits.max_user_server_connections";
+    USER_MAX_CLIENT_CONNECTIONS: Optional<Cap> = "user.max_client_connections", Cap, Unset("500"),
+        Live, "this user's limit instead of limits.max_user_client_connections";
+    USER_QUERY_TIMEOUT: Optional<Timeout> = "user.query_timeout", Timeout, Unset("\"1min\""), Live,
+        "this user's instead of limits.query_timeout";
+    USER_TRANSACTION_TIMEOUT: Optional<Timeout> = "user.transaction_timeout", Timeout,
+        Unset("\"5min\""), Live, "this user's instead of limits.transaction_timeout";
+    USER_IDLE_IN_TRANSACTION_TIMEOUT: Optional<Timeout> = "user.idle_in_transaction_timeout",
+        Timeout, Unset("\"1min\""), Live, "this user's instead of limits.idle_in_transaction_timeout";
+    USER_CLIENT_IDLE_TIMEOUT: Optional<Timeout> = "user.client_idle_timeout", Timeout,
+        Unset("\"1h\""), Live, "this user's instead of limits.client_idle_timeout";
     USER_ADMIN: Setting<Flag> = "user.admin", Flag, || false, Live,
         "may use the admin console and the reserved connections";
     USER_STATS: Setting<Flag> = "user.stats", Flag, || false, Live,
@@ -283,6 +304,14 @@ keys! {
         "its peer_id; the entry of this instance itself is passed over, so that all can have one list";
     PEER_ADDRESS: Required<HostPort> = "peer.address", HostPort, Must("\"10.0.0.22:5430\""), Live,
         "host:port where it, and no other, listens";
+    DATABASE_RESERVE_SIZE: Optional<Count> = "database.reserve_size", count(0, 100_000), Unset("5"),
+        Live, "this database's reserve instead of pool.reserve_size";
+    DATABASE_MIN_IDLE: Optional<Count> = "database.min_idle", count(0, 100_000), Unset("2"), Live,
+        "this database's instead of pool.min_idle";
+    DATABASE_MAX_SERVER_CONNECTIONS: Optional<Cap> = "database.max_server_connections", Cap,
+        Unset("50"), Live, "this database's cap instead of limits.max_database_server_connections";
+    DATABASE_MAX_CLIENT_CONNECTIONS: Optional<Cap> = "database.max_client_connections", Cap,
+        Unset("500"), Live, "this database's limit instead of limits.max_database_client_connections";
 
     AUTH_METHOD: Setting<Choice<AuthMethod>> = "auth.method", Choice::new(),
         || AuthMethod::ScramSha256, Live,
@@ -295,10 +324,23 @@ keys! {
         "most server connections of a pool";
     POOL_MIN_IDLE: Setting<Count> = "pool.min_idle", count(0, 100_000), || 0, Live,
         "connections kept open though nobody needs them";
+    POOL_RESERVE_SIZE: Setting<Count> = "pool.reserve_size", count(0, 100_000), || 0, Live,
+        "connections more than pool.size, once a client has waited for reserve_timeout";
+    POOL_RESERVE_TIMEOUT: Setting<Period> = "pool.reserve_timeout", at_least(0),
+        || Duration::from_secs(5), Live, "how long that is";
     POOL_QUERY_WAIT_TIMEOUT: Setting<Period> = "pool.query_wait_timeout", at_least(1),
         || Duration::from_mins(2), Live, "longest wait of a client for a server connection";
+    POOL_QUERY_WAIT_NOTIFY: Setting<Timeout> = "pool.query_wait_notify", Timeout,
+        || Some(Duration::from_secs(5)), Live,
+        "a client that waits this long is told what for, in a NOTICE";
     POOL_CONNECT_TIMEOUT: Setting<Period> = "pool.connect_timeout", at_least(1),
         || Duration::from_secs(15), Live, "longest time to connect and log in to a server";
+    POOL_SERVER_LOGIN_RETRY: Setting<Period> = "pool.server_login_retry", at_least(1),
+        || Duration::from_secs(15), Live,
+        "longest pause after a server has refused a login; pauses begin at 100 ms and double";
+    POOL_SERVER_CHECK_DELAY: Setting<Timeout> = "pool.server_check_delay", Timeout,
+        || Some(Duration::from_secs(30)), Live,
+        "unused connections are asked this often whether they still answer";
     POOL_SERVER_IDLE_TIMEOUT: Setting<Timeout> = "pool.server_idle_timeout", Timeout,
         || Some(Duration::from_mins(10)), Live, "unused connections are closed after this";
     POOL_SERVER_LIFETIME: Setting<Timeout> = "pool.server_lifetime", Timeout,
@@ -313,12 +355,28 @@ keys! {
         count(1, 1_000_000), || 100, Live, "most clients at a time";
     LIMITS_RESERVED_ADMIN_CONNECTIONS: Setting<Count> = "limits.reserved_admin_connections",
         count(0, 1000), || 1, Live, "how many of those only admin users may take";
+    LIMITS_MAX_USER_CLIENT_CONNECTIONS: Setting<Cap> = "limits.max_user_client_connections", Cap,
+        || None, Live, "most clients of one user; a number, or \"off\"";
+    LIMITS_MAX_DATABASE_CLIENT_CONNECTIONS: Setting<Cap> =
+        "limits.max_database_client_connections", Cap, || None, Live,
+        "most clients of one database; a number, or \"off\"";
+    LIMITS_MAX_SERVER_CONNECTIONS: Setting<Cap> = "limits.max_server_connections", Cap, || None,
+        Live, "most server connections of all; a number, or \"off\"";
+    LIMITS_MAX_USER_SERVER_CONNECTIONS: Setting<Cap> = "limits.max_user_server_connections", Cap,
+        || None, Live, "most server connections of one user on the servers, over all nodes";
+    LIMITS_MAX_DATABASE_SERVER_CONNECTIONS: Setting<Cap> =
+        "limits.max_database_server_connections", Cap, || None, Live,
+        "most server connections of one database on the servers, over all nodes";
     LIMITS_CLIENT_LOGIN_TIMEOUT: Setting<Period> = "limits.client_login_timeout", at_least(1),
         || Duration::from_mins(1), Live, "longest time for a client to log in";
     LIMITS_CLIENT_IDLE_TIMEOUT: Setting<Timeout> = "limits.client_idle_timeout", Timeout,
         || None, Live, "clients that ask for nothing this long are closed";
     LIMITS_IDLE_IN_TRANSACTION_TIMEOUT: Setting<Timeout> = "limits.idle_in_transaction_timeout",
         Timeout, || None, Live, "clients that leave a transaction open this long are closed";
+    LIMITS_TRANSACTION_TIMEOUT: Setting<Timeout> = "limits.transaction_timeout", Timeout, || None,
+        Live, "clients whose transaction lasts longer are closed, and the transaction with them";
+    LIMITS_CANCEL_WAIT_TIMEOUT: Setting<Period> = "limits.cancel_wait_timeout", at_least(1),
+        || Duration::from_secs(10), Live, "longest time for a cancel request to reach its server";
     LIMITS_QUERY_TIMEOUT: Setting<Timeout> = "limits.query_timeout", Timeout, || None, Live,
         "clients whose statement runs longer are closed, and the statement with them";
 

@@ -180,6 +180,9 @@ impl Loaded {
                 .iter()
                 .find(|n| n.address() == node.address());
             node.weight = same.map_or(node.weight, |same| same.weight);
+            if let Some(same) = same {
+                node.max_server_connections = same.max_server_connections;
+            }
         }
         if settings.auth.open_access && !check::listens_on_loopback_only(&settings) {
             let listen = self

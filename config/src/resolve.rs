@@ -15,7 +15,7 @@ use crate::raw::{Element, Raw, Values};
 use crate::secret::Secret;
 use crate::settings::{
     Auth, Database, Health, Http, Limits, Log, Monitor, Node, Peer, Pool, Replication, Routing,
-    Settings, User,
+    Settings, User, UserTimes,
 };
 
 /// Most workers that are started without being asked for (DESIGN.md, "The hot path").
@@ -145,12 +145,14 @@ fn read_node(reader: &mut Reader<'_>, at: &Scope<'_>, element: &Element) -> Opti
     let address = reader.required(at, &keys::NODE_ADDRESS, element);
     let weight = reader.value(at, &keys::NODE_WEIGHT);
     let name = reader.optional(at, &keys::NODE_NAME);
+    let max_server_connections = reader.value(at, &keys::NODE_MAX_SERVER_CONNECTIONS);
     let address = address?;
     Some(Node {
         host: address.host,
         port: address.port,
         weight,
         name,
+        max_server_connections,
     })
 }
 
@@ -162,6 +164,16 @@ fn read_user(reader: &mut Reader<'_>, at: &Scope<'_>, element: &Element) -> Opti
         auth: reader.optional(at, &keys::USER_AUTH),
         pool_mode: reader.optional(at, &keys::USER_POOL_MODE),
         pool_size: reader.optional(at, &keys::USER_POOL_SIZE),
+        reserve_size: reader.optional(at, &keys::USER_RESERVE_SIZE),
+        max_server_connections: reader.optional(at, &keys::USER_MAX_SERVER_CONNECTIONS),
+        max_client_connections: reader.optional(at, &keys::USER_MAX_CLIENT_CONNECTIONS),
+        times: UserTimes {
+            query_timeout: reader.optional(at, &keys::USER_QUERY_TIMEOUT),
+            transaction_timeout: reader.optional(at, &keys::USER_TRANSACTION_TIMEOUT),
+            idle_in_transaction_timeout: reader
+                .optional(at, &keys::USER_IDLE_IN_TRANSACTION_TIMEOUT),
+            client_idle_timeout: reader.optional(at, &keys::USER_CLIENT_IDLE_TIMEOUT),
+        },
         admin: reader.value(at, &keys::USER_ADMIN),
         stats: reader.value(at, &keys::USER_STATS),
         server_user: reader.optional(at, &keys::USER_SERVER_USER),
@@ -178,11 +190,19 @@ fn read_database(reader: &mut Reader<'_>, at: &Scope<'_>, element: &Element) -> 
     let target = reader.optional(at, &keys::DATABASE_TARGET);
     let pool_mode = reader.optional(at, &keys::DATABASE_POOL_MODE);
     let pool_size = reader.optional(at, &keys::DATABASE_POOL_SIZE);
-    Some(Database {
-        name: name?,
+    let database = Database {
+        name: String::new(),
         target,
         pool_mode,
         pool_size,
+        reserve_size: reader.optional(at, &keys::DATABASE_RESERVE_SIZE),
+        min_idle: reader.optional(at, &keys::DATABASE_MIN_IDLE),
+        max_server_connections: reader.optional(at, &keys::DATABASE_MAX_SERVER_CONNECTIONS),
+        max_client_connections: reader.optional(at, &keys::DATABASE_MAX_CLIENT_CONNECTIONS),
+    };
+    Some(Database {
+        name: name?,
+        ..database
     })
 }
 
@@ -206,8 +226,13 @@ fn read_pool(reader: &mut Reader<'_>, at: &Scope<'_>) -> Pool {
         mode: reader.value(at, &keys::POOL_MODE),
         size: reader.value(at, &keys::POOL_SIZE),
         min_idle: reader.value(at, &keys::POOL_MIN_IDLE),
+        reserve_size: reader.value(at, &keys::POOL_RESERVE_SIZE),
+        reserve_timeout: reader.value(at, &keys::POOL_RESERVE_TIMEOUT),
+        query_wait_notify: reader.value(at, &keys::POOL_QUERY_WAIT_NOTIFY),
         query_wait_timeout: reader.value(at, &keys::POOL_QUERY_WAIT_TIMEOUT),
         connect_timeout: reader.value(at, &keys::POOL_CONNECT_TIMEOUT),
+        server_login_retry: reader.value(at, &keys::POOL_SERVER_LOGIN_RETRY),
+        server_check_delay: reader.value(at, &keys::POOL_SERVER_CHECK_DELAY),
         server_idle_timeout: reader.value(at, &keys::POOL_SERVER_IDLE_TIMEOUT),
         server_lifetime: reader.value(at, &keys::POOL_SERVER_LIFETIME),
         server_lifetime_jitter: reader.value(at, &keys::POOL_SERVER_LIFETIME_JITTER),
@@ -219,9 +244,18 @@ fn read_limits(reader: &mut Reader<'_>, at: &Scope<'_>) -> Limits {
     Limits {
         max_client_connections: reader.value(at, &keys::LIMITS_MAX_CLIENT_CONNECTIONS),
         reserved_admin_connections: reader.value(at, &keys::LIMITS_RESERVED_ADMIN_CONNECTIONS),
+        max_user_client_connections: reader.value(at, &keys::LIMITS_MAX_USER_CLIENT_CONNECTIONS),
+        max_database_client_connections: reader
+            .value(at, &keys::LIMITS_MAX_DATABASE_CLIENT_CONNECTIONS),
+        max_server_connections: reader.value(at, &keys::LIMITS_MAX_SERVER_CONNECTIONS),
+        max_user_server_connections: reader.value(at, &keys::LIMITS_MAX_USER_SERVER_CONNECTIONS),
+        max_database_server_connections: reader
+            .value(at, &keys::LIMITS_MAX_DATABASE_SERVER_CONNECTIONS),
         client_login_timeout: reader.value(at, &keys::LIMITS_CLIENT_LOGIN_TIMEOUT),
         client_idle_timeout: reader.value(at, &keys::LIMITS_CLIENT_IDLE_TIMEOUT),
         idle_in_transaction_timeout: reader.value(at, &keys::LIMITS_IDLE_IN_TRANSACTION_TIMEOUT),
+        transaction_timeout: reader.value(at, &keys::LIMITS_TRANSACTION_TIMEOUT),
+        cancel_wait_timeout: reader.value(at, &keys::LIMITS_CANCEL_WAIT_TIMEOUT),
         query_timeout: reader.value(at, &keys::LIMITS_QUERY_TIMEOUT),
         max_replication_connections: reader.value(at, &keys::LIMITS_MAX_REPLICATION_CONNECTIONS),
     }

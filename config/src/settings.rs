@@ -52,6 +52,8 @@ pub struct Node {
     pub weight: u32,
     /// How logs and metrics call the node; its address when absent.
     pub name: Option<String>,
+    /// Most server connections to it.
+    pub max_server_connections: Option<u32>,
 }
 
 impl Node {
@@ -84,6 +86,13 @@ pub struct User {
     pub pool_mode: Option<PoolMode>,
     /// Overrides the database's and the pool's size, at least 1.
     pub pool_size: Option<u32>,
+    /// Overrides the database's and the pool's reserve.
+    pub reserve_size: Option<u32>,
+    /// Overrides [`Limits::max_user_server_connections`]; the inner `None` is "off".
+    pub max_server_connections: Option<Option<u32>>,
+    /// Overrides [`Limits::max_user_client_connections`].
+    pub max_client_connections: Option<Option<u32>>,
+    pub times: UserTimes,
     /// May act on the admin console and use the reserved connections.
     pub admin: bool,
     /// May look at the admin console.
@@ -97,6 +106,15 @@ pub struct User {
 /// Databases that are pgconvoy's own: who asks for one gets the admin console.
 pub const CONSOLE_DATABASES: [&str; 2] = ["pgconvoy", "pgbouncer"];
 
+/// What one user's clients may take, where it differs from [`Limits`]; the inner `None` is "off".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UserTimes {
+    pub query_timeout: Option<Option<Duration>>,
+    pub transaction_timeout: Option<Option<Duration>>,
+    pub idle_in_transaction_timeout: Option<Option<Duration>>,
+    pub client_idle_timeout: Option<Option<Duration>>,
+}
+
 /// Overrides for one database, a `[[database]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Database {
@@ -107,6 +125,12 @@ pub struct Database {
     pub pool_mode: Option<PoolMode>,
     /// At least 1.
     pub pool_size: Option<u32>,
+    pub reserve_size: Option<u32>,
+    pub min_idle: Option<u32>,
+    /// Overrides [`Limits::max_database_server_connections`]; the inner `None` is "off".
+    pub max_server_connections: Option<Option<u32>>,
+    /// Overrides [`Limits::max_database_client_connections`].
+    pub max_client_connections: Option<Option<u32>>,
 }
 
 /// An instance of pgconvoy, a `[[peer]]`.
@@ -155,10 +179,19 @@ pub struct Pool {
     pub size: u32,
     /// Connections kept open though nobody needs them; at most `size`.
     pub min_idle: u32,
+    /// Connections more than `size`, once somebody has waited for `reserve_timeout`.
+    pub reserve_size: u32,
+    pub reserve_timeout: Duration,
+    /// After which wait a client is told what it waits for.
+    pub query_wait_notify: Option<Duration>,
     /// Longest wait of a client for a server connection.
     pub query_wait_timeout: Duration,
     /// Longest time to connect and log in to a server.
     pub connect_timeout: Duration,
+    /// Longest pause after a server has refused a login.
+    pub server_login_retry: Duration,
+    /// Unused connections are asked this often whether they still answer.
+    pub server_check_delay: Option<Duration>,
     /// Unused connections are closed after this.
     pub server_idle_timeout: Option<Duration>,
     /// Connections older than this are closed when they become free.
@@ -170,16 +203,26 @@ pub struct Pool {
     pub prepared_statements: u32,
 }
 
-/// Bounds on clients, `[limits]`.
+/// Bounds on clients, and on server connections over all pools, `[limits]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Most clients at a time; the next one is refused with 53300.
     pub max_client_connections: u32,
     /// How many of those only admin users may take; less than `max_client_connections`.
     pub reserved_admin_connections: u32,
+    /// Most clients of one user, and of one database; past it: 53300.
+    pub max_user_client_connections: Option<u32>,
+    pub max_database_client_connections: Option<u32>,
+    /// Most server connections of all, of one user and of one database on the servers.
+    pub max_server_connections: Option<u32>,
+    pub max_user_server_connections: Option<u32>,
+    pub max_database_server_connections: Option<u32>,
     pub client_login_timeout: Duration,
     pub client_idle_timeout: Option<Duration>,
     pub idle_in_transaction_timeout: Option<Duration>,
+    pub transaction_timeout: Option<Duration>,
+    /// Longest time for a cancel request to reach its server.
+    pub cancel_wait_timeout: Duration,
     pub query_timeout: Option<Duration>,
     /// How many of the clients may be replication connections; 0 refuses them.
     pub max_replication_connections: u32,

@@ -2,7 +2,8 @@
 //!
 //! Must not know keys or values: candidates are handed in.
 
-/// What users of pgbouncer and pgpool-II, or of the older spelling, are used to write.
+/// What users of pgbouncer and pgpool-II, or of the older spelling, are used to write; and which of
+/// several sections is meant when none is named.
 const FOREIGN_NAMES: &[(&str, &str)] = &[
     ("backend_hostname0", "node"),
     ("default_pool_size", "pool.size"),
@@ -18,6 +19,22 @@ const FOREIGN_NAMES: &[(&str, &str)] = &[
         "idle_transaction_timeout",
         "limits.idle_in_transaction_timeout",
     ),
+    ("query_timeout", "limits.query_timeout"),
+    ("transaction_timeout", "limits.transaction_timeout"),
+    ("client_idle_timeout", "limits.client_idle_timeout"),
+    ("max_client_connections", "limits.max_client_connections"),
+    ("max_server_connections", "limits.max_server_connections"),
+    ("max_user_connections", "limits.max_user_server_connections"),
+    (
+        "max_db_connections",
+        "limits.max_database_server_connections",
+    ),
+    (
+        "max_db_client_connections",
+        "limits.max_database_client_connections",
+    ),
+    ("reserve_pool_size", "pool.reserve_size"),
+    ("reserve_pool_timeout", "pool.reserve_timeout"),
     ("auth_type", "auth.method"),
     ("listen_addr", "listen"),
     ("listen_addresses", "listen"),

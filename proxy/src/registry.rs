@@ -3,9 +3,11 @@
 //!
 //! Knows no socket of a client: a session looks at its own [`Client`] when it is woken.
 
-mod activity;
 mod backend_key;
 pub mod key;
+mod newcomer;
+mod seats;
+mod signal;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -16,9 +18,11 @@ use std::time::SystemTime;
 
 use atomic_waker::AtomicWaker;
 
-pub use self::activity::{Activity, Signal};
 pub use self::backend_key::BackendKey;
-use self::key::{KeyLength, PeerId};
+use self::key::PeerId;
+pub use self::newcomer::Newcomer;
+pub use self::seats::{ClientLimits, Crowded, Party, Seating, Seats};
+pub use self::signal::{Activity, Signal};
 use crate::clock;
 
 #[derive(Debug, Default)]
@@ -28,27 +32,6 @@ enum CancelTarget {
     Waiting,
     Cancelled,
     Running(Arc<BackendKey>),
-}
-
-/// What is known of a client that has logged in.
-#[derive(Clone, Debug)]
-pub struct Newcomer<'a> {
-    /// Login name.
-    pub user: &'a str,
-    /// Database asked for.
-    pub database: &'a str,
-    /// Database and role on the servers; none for a client of the console.
-    pub lodging: Option<(Arc<str>, Arc<str>)>,
-    /// `application_name` of its startup packet.
-    pub application_name: &'a str,
-    /// Where it comes from.
-    pub address: SocketAddr,
-    /// Where it came to.
-    pub local: Option<SocketAddr>,
-    /// What it replicates, as pgbouncer shows it: `none`, `logical`, `physical`.
-    pub replication: &'static str,
-    /// How long a cancel secret its protocol has room for.
-    pub key: KeyLength,
 }
 
 /// One client connection. `Debug` hides its cancel secret.
@@ -73,6 +56,7 @@ pub struct Client {
     activity: AtomicU8,
     activity_since: AtomicU64,
     request_at: AtomicU64,
+    transaction_since: AtomicU64,
     signal: AtomicU8,
     waker: AtomicWaker,
     cancel: Mutex<CancelTarget>,
@@ -102,8 +86,18 @@ impl Client {
         &self.secret
     }
 
-    /// Notes what the client does from now on; `now` as of [`clock::now`].
+    /// Notes what the client does from now on; `now` as of [`clock::now`]. Its transaction (or its
+    /// statement, alone) begins with the first thing that is no idling.
     pub fn set_activity(&self, activity: Activity, now: u64) {
+        // Only the session writes it.
+        match activity {
+            Activity::Idle | Activity::Waiting | Activity::Streaming => self.transaction_ended(),
+            Activity::Active | Activity::IdleInTransaction => {
+                if self.transaction_since.load(Ordering::Relaxed) == clock::NEVER {
+                    self.transaction_since.store(now, Ordering::Relaxed);
+                }
+            }
+        }
         // In this order, so that nobody takes a new activity to have lasted as long as the old.
         self.activity_since.store(now, Ordering::Relaxed);
         self.activity.store(activity as u8, Ordering::Release);
@@ -131,6 +125,18 @@ impl Client {
             Activity::Idle | Activity::IdleInTransaction => true,
             Activity::Waiting | Activity::Active | Activity::Streaming => false,
         }
+    }
+
+    /// Since when its transaction is open; [`clock::NEVER`] outside of one.
+    #[must_use]
+    pub fn transaction_since(&self) -> u64 {
+        self.transaction_since.load(Ordering::Relaxed)
+    }
+
+    /// Its transaction is over; what it does next begins another.
+    pub fn transaction_ended(&self) {
+        self.transaction_since
+            .store(clock::NEVER, Ordering::Relaxed);
     }
 
     /// Asks the session to stop. The strongest reason asked for stands.
@@ -278,17 +284,33 @@ pub enum Cancel {
 pub struct Registry {
     instance: PeerId,
     clients: Mutex<HashMap<i32, Arc<Client>>>,
+    /// Counts clients by user and by database.
+    pub seating: Arc<Seating>,
     next_pid: AtomicU32,
     entered: AtomicUsize,
 }
 
 /// A client's place among those allowed, from its startup packet to its end.
 #[derive(Debug)]
-pub struct Place(Arc<Registry>);
+pub struct Place {
+    registry: Arc<Registry>,
+    seats: Option<Seats>,
+}
+
+impl Place {
+    /// The client has proven who it is: counts it among those of its user and its database, too.
+    ///
+    /// # Errors
+    /// Whose limit is reached.
+    pub fn sit(&mut self, user: &str, database: &str, limits: ClientLimits) -> Result<(), Crowded> {
+        self.seats = Some(self.registry.seating.sit(user, database, limits)?);
+        Ok(())
+    }
+}
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.entered.fetch_sub(1, Ordering::AcqRel);
+        self.registry.entered.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -337,7 +359,10 @@ impl Registry {
         self.entered
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, taken)
             .ok()?;
-        Some(Place(Arc::clone(self)))
+        Some(Place {
+            registry: Arc::clone(self),
+            seats: None,
+        })
     }
 
     /// Registers a client that has logged in, with a fresh cancel key.
@@ -366,6 +391,7 @@ impl Registry {
             activity: AtomicU8::new(Activity::Idle as u8),
             activity_since: AtomicU64::new(clock::now()),
             request_at: AtomicU64::new(clock::NEVER),
+            transaction_since: AtomicU64::new(clock::NEVER),
             signal: AtomicU8::new(Signal::None as u8),
             waker: AtomicWaker::new(),
             cancel: Mutex::new(CancelTarget::Nothing),

@@ -137,6 +137,44 @@ impl Kind for Count {
     }
 }
 
+/// A limit that can be switched off, with `"off"` or 0.
+pub(crate) struct Cap;
+
+/// The highest cap: past it, none is meant.
+const HIGHEST_CAP: u32 = 1_000_000;
+
+impl Kind for Cap {
+    type Out = Option<u32>;
+
+    fn read(&self, value: &Value, outside: &Outside<'_>) -> Result<Option<u32>, Refusal> {
+        if value.text() == Some("off") {
+            return Ok(None);
+        }
+        let count = Count {
+            min: 0,
+            max: HIGHEST_CAP,
+        };
+        match count.read(value, outside) {
+            Ok(number) => Ok(Some(number).filter(|number| *number > 0)),
+            Err(refusal) => Err(Refusal {
+                allowed: refusal
+                    .allowed
+                    .map(|allowed| format!("{allowed}, or \"off\"")),
+                ..refusal
+            }),
+        }
+    }
+
+    fn show(&self, value: &Option<u32>) -> String {
+        value.map_or_else(|| "off".to_owned(), |number| number.to_string())
+    }
+
+    /// A default of a cap is "off"; a number is written bare by people.
+    fn quoting(&self) -> Quoting {
+        Quoting::Quoted
+    }
+}
+
 /// A share of a whole, 0 to 100: `10%`, or the number alone.
 pub(crate) struct Percent;
 

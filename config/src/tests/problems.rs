@@ -232,6 +232,19 @@ fn settings_that_contradict_each_other_are_refused() {
             "t.toml:3: pool.min_idle: 3 is more than pool.size, which is 2",
         ),
         (
+            "[pool]\nmin_idle = 3\n[limits]\nmax_server_connections = 2",
+            "t.toml:2: pool.min_idle: 3 is more than limits.max_server_connections, which is 2",
+        ),
+        (
+            "[pool]\nreserve_size = 1\nquery_wait_timeout = \"5s\"",
+            "t.toml:3: pool.reserve_timeout: the reserve is never opened: \
+             nobody waits longer than pool.query_wait_timeout",
+        ),
+        (
+            "[[database]]\nname = \"a\"\npool_size = 4\nmin_idle = 5",
+            "t.toml:4: database.min_idle: 5 is more than this database's pools may have, 4",
+        ),
+        (
             "[limits]\nmax_client_connections = 1",
             "t.toml:2: limits.reserved_admin_connections: \
              1 leaves none of limits.max_client_connections, which is 1, to others",
@@ -330,5 +343,22 @@ fn a_file_that_is_not_there_is_one_problem() {
     assert!(
         problems.starts_with("/nonexistent/pgconvoy.toml: the file cannot be read: No such file"),
         "{problems}"
+    );
+}
+
+#[test]
+fn a_cap_is_a_number_or_off_and_zero_is_off() {
+    let cap = |text: &str| {
+        let text =
+            format!("[[node]]\naddress = \"h:1\"\n[limits]\nmax_server_connections = {text}");
+        super::load(&text).settings.limits.max_server_connections
+    };
+    assert_eq!([cap("0"), cap("\"off\""), cap("7")], [None, None, Some(7)]);
+    assert_eq!(
+        with_node("[[user]]\nname = \"a\"\npassword = \"x\"\nmax_client_connections = -1"),
+        [
+            "t.toml:4: user.max_client_connections: -1 is out of range; \
+          allowed: a whole number from 0 to 1000000, or \"off\""
+        ]
     );
 }

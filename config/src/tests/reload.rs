@@ -138,8 +138,10 @@ fn a_node_that_waits_for_a_restart_keeps_its_rows_together() {
     let expected = [
         ("node[a:1].address", "a:1"),
         ("node[a:1].weight", "1"),
+        ("node[a:1].max_server_connections", "off"),
         ("node[b:1].address", "b:1"),
         ("node[b:1].weight", "3"),
+        ("node[b:1].max_server_connections", "off"),
     ];
     assert_eq!(shown, expected);
 }

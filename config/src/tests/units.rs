@@ -121,6 +121,15 @@ fn keys_are_suggested_across_sections_and_from_other_poolers() {
         ("query_timeout", Some("limits.query_timeout")),
         ("default_pool_size", Some("pool.size")),
         ("max_client_conn", Some("limits.max_client_connections")),
+        (
+            "max_db_connections",
+            Some("limits.max_database_server_connections"),
+        ),
+        (
+            "user.max_server_conections",
+            Some("user.max_server_connections"),
+        ),
+        ("reserve_pool_timeout", Some("pool.reserve_timeout")),
         ("nodes", Some("node")),
         ("users", Some("user")),
         ("lisen", Some("listen")),

@@ -95,12 +95,11 @@ impl App {
         let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"))?);
         let cluster = Cluster::new(&tuning::nodes(&settings), &metrics);
         let registry = Arc::new(Registry::new(PeerId(settings.peer_id.unwrap_or_default())));
-        let access = Arc::clone(&live.access);
         let directory = Directory::new(
             cluster.nodes().to_vec(),
             settings.workers,
             Arc::clone(&live.pools),
-            Box::new(move |tenant| access.load().size_of(tenant)),
+            Box::new(tuning::LiveRules(Arc::clone(&live.access))),
         );
         let (phase, seen_phase) = watch::channel(Phase::Starting);
         serve_http(&settings, &metrics, &cluster, seen_phase)?;

@@ -5,12 +5,16 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use pgconvoy_config::{ReadYourWrites, Settings};
 
+use crate::auth::Credential;
 use crate::cluster::{MonitorSettings, NodeSpec, ReadRules};
 use crate::frontend::access::{Access, UnusableSecret};
 use crate::frontend::door::Admission;
 use crate::frontend::peers::{PeerAddress, PeerAddresses};
-use crate::frontend::replication::{Choice, Rules};
+use crate::frontend::replication::{self, Choice};
+use crate::pool::budget::Size;
+use crate::pool::caps::Scope;
 use crate::pool::checkout::Limits;
+use crate::pool::pools::{Rules, Tenant};
 use crate::registry::key::PeerId;
 use crate::session::Tuning;
 
@@ -20,7 +24,7 @@ pub(super) struct Live {
     pub(super) access: Arc<ArcSwap<Access>>,
     pub(super) admission: Arc<ArcSwap<Admission>>,
     pub(super) peers: Arc<ArcSwap<PeerAddresses>>,
-    pub(super) replication: Arc<ArcSwap<Rules>>,
+    pub(super) replication: Arc<ArcSwap<replication::Rules>>,
     pub(super) pools: Arc<ArcSwap<Limits>>,
     pub(super) sessions: Arc<ArcSwap<Tuning>>,
     pub(super) monitor: Arc<ArcSwap<MonitorSettings>>,
@@ -63,6 +67,23 @@ impl Live {
     }
 }
 
+/// What pools may have, as the settings have it now.
+pub(super) struct LiveRules(pub(super) Arc<ArcSwap<Access>>);
+
+impl Rules for LiveRules {
+    fn size_of(&self, tenant: &Tenant) -> Size {
+        self.0.load().size_of(tenant)
+    }
+
+    fn cap_of(&self, scope: &Scope) -> Option<usize> {
+        self.0.load().cap_of(scope)
+    }
+
+    fn warm(&self) -> Vec<(Tenant, Option<Arc<Credential>>)> {
+        self.0.load().known_tenants()
+    }
+}
+
 fn share<T>(value: T) -> Arc<ArcSwap<T>> {
     Arc::new(ArcSwap::from_pointee(value))
 }
@@ -87,6 +108,8 @@ fn admission(settings: &Settings) -> Admission {
         reserved: count(settings.limits.reserved_admin_connections),
         login_timeout: settings.limits.client_login_timeout,
         server_timeout: settings.pool.connect_timeout,
+        wait_timeout: settings.pool.query_wait_timeout,
+        cancel_timeout: settings.limits.cancel_wait_timeout,
         log_connections: settings.log.connections,
     }
 }
@@ -103,8 +126,8 @@ fn peers(settings: &Settings) -> PeerAddresses {
         .collect()
 }
 
-fn replication(settings: &Settings) -> Rules {
-    Rules {
+fn replication(settings: &Settings) -> replication::Rules {
+    replication::Rules {
         node: Choice::parse(&settings.replication.node),
         most: count(settings.limits.max_replication_connections),
     }
@@ -116,7 +139,9 @@ fn pools(settings: &Settings) -> Limits {
         idle_timeout: settings.pool.server_idle_timeout,
         lifetime: settings.pool.server_lifetime,
         lifetime_jitter: u8::try_from(settings.pool.server_lifetime_jitter).unwrap_or(100),
-        min_idle: count(settings.pool.min_idle),
+        reserve_timeout: settings.pool.reserve_timeout,
+        login_retry: settings.pool.server_login_retry,
+        check_delay: settings.pool.server_check_delay,
     }
 }
 
@@ -129,6 +154,7 @@ fn sessions(settings: &Settings) -> Tuning {
             max_replica_lag: settings.routing.max_replica_lag,
         },
         query_wait_timeout: settings.pool.query_wait_timeout,
+        query_wait_notify: settings.pool.query_wait_notify,
         prepared_statements: count(settings.pool.prepared_statements),
         log_queries: settings.log.queries,
     }

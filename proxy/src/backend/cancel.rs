@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use crate::protocol::startup;
 use crate::registry::{BackendKey, CancelInFlight};
 
-/// How long a cancel request may take.
+/// How long a cancel request of our own may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Sends the request and waits until the server has closed the connection, which it does after
@@ -19,9 +19,9 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// When the node can't be reached in time.
-pub async fn forward(cancel: CancelInFlight) -> io::Result<()> {
+pub async fn forward(cancel: CancelInFlight, limit: Duration) -> io::Result<()> {
     let key = cancel.key();
-    let sent = tokio::time::timeout(TIMEOUT, send(&key.host, key.port, key.pid, &key.secret)).await;
+    let sent = tokio::time::timeout(limit, send(&key.host, key.port, key.pid, &key.secret)).await;
     let result = sent.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
     if result.is_err() {
         cancel.lost_sight();
@@ -32,9 +32,15 @@ pub async fn forward(cancel: CancelInFlight) -> io::Result<()> {
 /// Sends a request on to the instance of pgconvoy that its key names.
 ///
 /// # Errors
-/// When that can't be reached in time.
-pub async fn pass_on(host: &str, port: u16, pid: i32, secret: &[u8]) -> io::Result<()> {
-    tokio::time::timeout(TIMEOUT, send(host, port, pid, secret))
+/// When that can't be reached within `limit`.
+pub async fn pass_on(
+    host: &str,
+    port: u16,
+    pid: i32,
+    secret: &[u8],
+    limit: Duration,
+) -> io::Result<()> {
+    tokio::time::timeout(limit, send(host, port, pid, secret))
         .await
         .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }

@@ -8,10 +8,14 @@ use std::sync::Arc;
 use pgconvoy_config::{AuthMethod, Settings, User};
 
 use super::login::{Method, Rule};
+use super::quotas::Quotas;
 use crate::auth::{Credential, MockKey, Stored};
 use crate::error::Report;
+use crate::pool::budget::Size;
+use crate::pool::caps::Scope;
 use crate::pool::pools::Tenant;
 use crate::protocol::sqlstate;
+use crate::registry::ClientLimits;
 use crate::session::PoolMode;
 
 /// What a user may do on the admin console.
@@ -84,15 +88,7 @@ pub struct Access {
     open: bool,
     mode: PoolMode,
     mock: MockKey,
-    sizes: Sizes,
-}
-
-/// How many connections each tenant may have.
-#[derive(Debug)]
-struct Sizes {
-    default: usize,
-    by_user: HashMap<Arc<str>, usize>,
-    by_database: HashMap<Arc<str>, usize>,
+    quotas: Quotas,
 }
 
 /// A secret that is none; the configuration checks their form, so this is a defect.
@@ -126,7 +122,6 @@ impl Access {
         );
         let default_method = method(settings.auth.method);
         let mut accounts = HashMap::new();
-        let mut by_user = HashMap::new();
         for (user, stored) in settings.users.iter().zip(secrets) {
             let method = user.auth.map_or(default_method, method);
             if let (Some(stored), Method::ScramSha256) = (&stored, method) {
@@ -139,9 +134,6 @@ impl Access {
                 .as_ref()
                 .map(|s| parse(user, s.expose()))
                 .transpose()?;
-            if let Some(size) = user.pool_size {
-                by_user.insert(Arc::clone(&server_user), count(size));
-            }
             let account = Account {
                 method,
                 console: ConsoleRight::of(user),
@@ -152,19 +144,14 @@ impl Access {
             };
             accounts.insert(user.name.clone(), account);
         }
-        let (places, by_database) = places(settings);
         Ok(Self {
             accounts,
-            places,
+            places: places(settings),
             method: default_method,
             open: settings.auth.open_access,
             mode: mode(settings.pool.mode),
             mock,
-            sizes: Sizes {
-                default: count(settings.pool.size),
-                by_user,
-                by_database,
-            },
+            quotas: Quotas::new(settings),
         })
     }
 
@@ -219,33 +206,55 @@ impl Access {
         }
     }
 
-    /// How many connections a tenant may have on each node.
+    /// The size of each of a tenant's pools.
     #[must_use]
-    pub fn size_of(&self, tenant: &Tenant) -> usize {
-        let sizes = &self.sizes;
-        let own = sizes
-            .by_user
-            .get(&tenant.user)
-            .or(sizes.by_database.get(&tenant.database));
-        own.copied().unwrap_or(sizes.default)
+    pub fn size_of(&self, tenant: &Tenant) -> Size {
+        self.quotas.size_of(tenant)
+    }
+
+    /// A cap on server connections, if there is one.
+    #[must_use]
+    pub fn cap_of(&self, scope: &Scope) -> Option<usize> {
+        self.quotas.cap_of(scope)
+    }
+
+    /// How many clients a user and a database may have; administrators are not counted out.
+    #[must_use]
+    pub fn clients_of(&self, user: &str, database: &str) -> ClientLimits {
+        if self.is_admin(user) {
+            ClientLimits::default()
+        } else {
+            self.quotas.clients_of(user, database)
+        }
+    }
+
+    /// Every listed user on every listed database for whom a server can be logged in to before the
+    /// user has, and how.
+    #[must_use]
+    pub fn known_tenants(&self) -> Vec<(Tenant, Option<Arc<Credential>>)> {
+        let mut found = Vec::new();
+        for (user, account) in &self.accounts {
+            let own = account.stored.as_ref().and_then(Stored::credential);
+            let trusted = account.stored.is_none() && account.method == Method::Trust;
+            for database in self.places.keys() {
+                let lodging = self.lodging(user, database);
+                let credential = lodging.credential.or_else(|| own.clone().map(Arc::new));
+                if credential.is_some() || trusted {
+                    found.push((lodging.tenant, credential));
+                }
+            }
+        }
+        found
     }
 }
 
-fn places(settings: &Settings) -> (HashMap<String, Place>, HashMap<Arc<str>, usize>) {
-    let mut places = HashMap::new();
-    let mut sizes = HashMap::new();
-    for database in &settings.databases {
-        let target: Arc<str> = database.target.as_deref().unwrap_or(&database.name).into();
-        if let Some(size) = database.pool_size {
-            sizes.insert(Arc::clone(&target), count(size));
-        }
-        let place = Place {
-            target,
-            pool_mode: database.pool_mode.map(mode),
-        };
-        places.insert(database.name.clone(), place);
-    }
-    (places, sizes)
+fn places(settings: &Settings) -> HashMap<String, Place> {
+    let place = |database: &pgconvoy_config::Database| Place {
+        target: database.target.as_deref().unwrap_or(&database.name).into(),
+        pool_mode: database.pool_mode.map(mode),
+    };
+    let databases = settings.databases.iter();
+    databases.map(|d| (d.name.clone(), place(d))).collect()
 }
 
 fn parse(user: &User, secret: &str) -> Result<Stored, UnusableSecret> {
@@ -270,8 +279,4 @@ fn mode(mode: pgconvoy_config::PoolMode) -> PoolMode {
         pgconvoy_config::PoolMode::Transaction => PoolMode::Transaction,
         pgconvoy_config::PoolMode::Statement => PoolMode::Statement,
     }
-}
-
-fn count(n: u32) -> usize {
-    usize::try_from(n).unwrap_or(usize::MAX)
 }

@@ -24,8 +24,12 @@ pub struct Admission {
     pub reserved: usize,
     /// Longest login.
     pub login_timeout: Duration,
-    /// Longest wait for a server at login.
+    /// Longest time for a login to find a server that answers.
     pub server_timeout: Duration,
+    /// Longest wait for a server that has no room.
+    pub wait_timeout: Duration,
+    /// Longest time for a cancel request to reach its server.
+    pub cancel_timeout: Duration,
     /// Whether coming and going is logged.
     pub log_connections: bool,
 }

@@ -5,13 +5,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::access::{Access, ConsoleRight, Lodging, no_console};
 use super::console::{self, Console};
 use super::door::{Door, Refused};
 use super::passthrough::Passthrough;
 use super::replication::Wish;
+use super::welcome::Patience;
 use crate::admin::PARAMETERS;
 use crate::auth::Credential;
 use crate::backend::parameters::ParameterSet;
@@ -24,7 +25,7 @@ use crate::protocol::frame::TransactionStatus;
 use crate::protocol::startup::Startup;
 use crate::protocol::{sqlstate, to_client};
 use crate::registry::key::KeyLength;
-use crate::registry::{Activity, Newcomer, Place, Registration};
+use crate::registry::{Activity, Crowded, Newcomer, Party, Place, Registration};
 use crate::session::{Admitted, Context, Identity, Session};
 
 /// Whom a door lets in.
@@ -69,10 +70,11 @@ pub(super) struct Arrival<'a> {
 impl Arrival<'_> {
     /// A pooled session.
     pub(super) async fn session(
-        self,
+        mut self,
         parameters: &Arc<ParameterSet>,
         proven: Option<Arc<Credential>>,
     ) -> Result<Guest, Refused> {
+        self.sit()?;
         let lodging = self.lodging();
         let pools = self.context.pools.of(&lodging.tenant);
         if let Some(credential) = lodging.credential.clone().or(proven) {
@@ -81,13 +83,20 @@ impl Arrival<'_> {
         if pools.tally.database().is_disabled() {
             return Err(disabled(self.startup.database()));
         }
-        let limit = self.door.admission.load().server_timeout;
-        let welcome = self
-            .door
-            .welcomes
-            .get(&pools, parameters, &self.context.cluster, limit)
-            .await
-            .map_err(no_server)?;
+        let patience = {
+            let admission = self.door.admission.load();
+            Patience {
+                unreachable: admission.server_timeout,
+                full: admission.wait_timeout,
+            }
+        };
+        let welcomes = &self.door.welcomes;
+        let stream = self.stream.as_mut().ok_or(Refused::Silently)?;
+        let welcome = tokio::select! {
+            welcome = welcomes.get(&pools, parameters, &self.context.cluster, patience) => welcome,
+            () = gone(stream, &mut self.early) => return Err(Refused::Silently),
+        };
+        let welcome = welcome.map_err(no_server)?;
         let mode = lodging.mode;
         pools.tally.add(Stat::Logins, 1);
         let inside = self
@@ -136,10 +145,11 @@ impl Arrival<'_> {
 
     /// A server connection of its own.
     pub(super) async fn replication(
-        self,
+        mut self,
         wish: &Wish,
         proven: Option<Arc<Credential>>,
     ) -> Result<Guest, Refused> {
+        self.sit()?;
         let lodging = self.lodging();
         let credential = lodging.credential.clone().or(proven);
         let limit = self.door.admission.load().server_timeout;
@@ -165,6 +175,14 @@ impl Arrival<'_> {
             inside.registration,
             inside.admitted,
         ))))
+    }
+
+    /// Takes a place among the clients of its user and of its database.
+    fn sit(&mut self) -> Result<(), Refused> {
+        let (user, database) = (self.startup.user(), self.startup.database());
+        self.place
+            .sit(user, database, self.access.clients_of(user, database))
+            .map_err(|crowded| too_many_of(&crowded))
     }
 
     fn lodging(&self) -> Lodging {
@@ -242,4 +260,34 @@ fn disabled(database: &str) -> Refused {
         .hint("An administrator said DISABLE on pgconvoy's console; ENABLE lifts it."),
         RejectReason::Login,
     )
+}
+
+fn too_many_of(crowded: &Crowded) -> Refused {
+    let (kind, name) = match &crowded.party {
+        Party::User(name) => ("user", name),
+        Party::Database(name) => ("database", name),
+    };
+    let report = Report::new(
+        sqlstate::TOO_MANY_CONNECTIONS,
+        format!("too many connections for {kind} \"{name}\""),
+    )
+    .detail(format!("{} clients are connected", crowded.limit))
+    .hint(format!(
+        "Raise max_client_connections of this [[{kind}]], or limits.max_{kind}_client_connections."
+    ));
+    Refused::Because(report, RejectReason::Crowded)
+}
+
+/// A client may send its first statements before it is let in, but not more than this.
+const EARLY: usize = 64 * 1024;
+
+/// Ready when the client is gone.
+async fn gone(stream: &mut Stream, buf: &mut BytesMut) {
+    while buf.len() < EARLY {
+        buf.reserve(1024);
+        if !matches!(stream.read_buf(buf).await, Ok(n) if n > 0) {
+            return;
+        }
+    }
+    std::future::pending().await
 }

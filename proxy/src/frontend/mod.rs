@@ -8,6 +8,7 @@ pub mod listener;
 pub mod login;
 mod passthrough;
 pub mod peers;
+mod quotas;
 pub mod replication;
 mod startup;
 mod welcome;

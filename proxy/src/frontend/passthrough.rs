@@ -148,7 +148,10 @@ impl Passthrough {
                 Signal::Killed => return Poll::Ready(End::Told(killed())),
                 Signal::Drain | Signal::None => {}
                 // Time limits are about statements, and there are none.
-                other @ (Signal::ClientIdle | Signal::IdleInTransaction | Signal::QueryTimeout) => {
+                other @ (Signal::ClientIdle
+                | Signal::IdleInTransaction
+                | Signal::QueryTimeout
+                | Signal::TransactionTimeout) => {
                     registered.take_back(other);
                 }
             }

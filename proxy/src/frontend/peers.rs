@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
@@ -46,7 +47,7 @@ impl Peers {
 
     /// Passes a request on that is for another instance. Like PostgreSQL with a key that it does not
     /// know, it says nothing when there is no such instance.
-    pub(super) async fn pass_on(&self, request: &Cancel) {
+    pub(super) async fn pass_on(&self, request: &Cancel, limit: Duration) {
         if key::was_passed_on(request.pid) {
             // Its sender takes us for somebody else: another round would be one of many.
             tracing::warn!(
@@ -68,7 +69,7 @@ impl Peers {
             return;
         };
         let pid = key::passed_on(request.pid);
-        if let Err(e) = cancel::pass_on(&to.host, to.port, pid, &request.key).await {
+        if let Err(e) = cancel::pass_on(&to.host, to.port, pid, &request.key, limit).await {
             tracing::warn!(peer = peer.0, host = to.host, port = to.port, error = %e,
                 "cancel request not passed on");
         }

@@ -14,6 +14,7 @@ use super::door::{Door, Refused};
 use super::entry::{Arrival, Guest};
 use super::login::{self, LoginError};
 use super::replication::Wish;
+use crate::auth::Credential;
 use crate::backend::cancel;
 use crate::backend::parameters::ParameterSet;
 use crate::error::Report;
@@ -28,6 +29,18 @@ use crate::session::{Admitted, Context};
 
 /// The newest protocol version we speak is 3.2: it differs from 3.0 in the length of cancel secrets.
 const NEWEST_MINOR: u16 = 2;
+
+/// A client that has proven who it is.
+struct Identified {
+    startup: Startup,
+    /// It asks for a replication connection.
+    wish: Option<Wish>,
+    parameters: Arc<ParameterSet>,
+    place: Place,
+    /// Of the protocol's version that is spoken with it.
+    minor: u16,
+    credential: Option<Arc<Credential>>,
+}
 
 impl Door {
     /// Serves one connection: its first packets here, and its session in a task of its own.
@@ -55,20 +68,11 @@ impl Door {
         address: SocketAddr,
         admitted: Admitted,
     ) -> Option<Guest> {
-        let limit = self.admission.load().login_timeout;
         let metrics = Arc::clone(&context.metrics);
         let mut stream = Some(stream);
-        let entering = self.enter(context, &mut stream, address, admitted);
-        let refused = match tokio::time::timeout(limit, entering).await {
-            Ok(Ok(guest)) => return Some(guest),
-            Ok(Err(refused)) => refused,
-            Err(_) => Refused::Because(
-                Report::new(
-                    sqlstate::PROTOCOL_VIOLATION,
-                    format!("login not completed within {limit:?} (limits.client_login_timeout)"),
-                ),
-                RejectReason::Timeout,
-            ),
+        let refused = match self.enter(context, &mut stream, address, admitted).await {
+            Ok(guest) => return Some(guest),
+            Err(refused) => refused,
         };
         if let Refused::Because(report, reason) = refused {
             metrics.rejected(reason);
@@ -87,42 +91,36 @@ impl Door {
         address: SocketAddr,
         admitted: Admitted,
     ) -> Result<Guest, Refused> {
+        let limit = self.admission.load().login_timeout;
+        let (mut buf, mut out) = (BytesMut::with_capacity(1024), BytesMut::with_capacity(1024));
         let client = stream.as_mut().ok_or(Refused::Silently)?;
-        let mut buf = BytesMut::with_capacity(1024);
-        let startup = self.startup(client, &mut buf).await?;
-        let access = self.access.load_full();
-        let place = self.place(&access, &startup)?;
-        let mut out = BytesMut::with_capacity(1024);
-        let minor = startup.minor.min(NEWEST_MINOR);
-        if startup.needs_negotiation(NEWEST_MINOR) {
-            to_client::negotiate_protocol_version(&mut out, minor, &startup.protocol_options);
-        }
-        let wish = Wish::of(&startup).map_err(|r| Refused::Because(r, RejectReason::Protocol))?;
-        let parameters = parameters(&startup)?;
-        let rule = access.rule(startup.user());
-        let proven = login::authenticate(client, &mut buf, &mut out, startup.user(), &rule)
+        let identified = self.identify(client, &mut buf, &mut out, address);
+        let newcomer = tokio::time::timeout(limit, identified)
             .await
-            .map_err(|e| denied(&e, address))?;
-        let to_console = CONSOLE_DATABASES.contains(&startup.database());
+            .unwrap_or_else(|_| Err(too_slow(limit)))?;
+        let to_console = CONSOLE_DATABASES.contains(&newcomer.startup.database());
+        let wish = newcomer.wish;
         let arrival = Arrival {
             door: self,
             context,
             stream,
-            startup,
+            startup: newcomer.startup,
             replicates: wish.is_some(),
-            access,
-            place,
-            minor,
+            access: self.access.load_full(),
+            place: newcomer.place,
+            minor: newcomer.minor,
             out,
             early: buf,
             address,
             admitted,
         };
-        let credential = proven.credential.map(Arc::new);
         match wish {
             _ if to_console => arrival.console().await,
-            Some(wish) => arrival.replication(&wish, credential).await,
-            None => arrival.session(&parameters, credential).await,
+            Some(wish) => arrival.replication(&wish, newcomer.credential).await,
+            None => {
+                let parameters = newcomer.parameters;
+                arrival.session(&parameters, newcomer.credential).await
+            }
         }
     }
 
@@ -138,6 +136,37 @@ impl Door {
                 FirstPacket::Startup(startup) => return Ok(startup),
             }
         }
+    }
+
+    /// From the first packet to the proof of who the client is. Bounded in time by the caller.
+    async fn identify(
+        &self,
+        stream: &mut Stream,
+        buf: &mut BytesMut,
+        out: &mut BytesMut,
+        address: SocketAddr,
+    ) -> Result<Identified, Refused> {
+        let startup = self.startup(stream, buf).await?;
+        let access = self.access.load_full();
+        let place = self.place(&access, &startup)?;
+        let minor = startup.minor.min(NEWEST_MINOR);
+        if startup.needs_negotiation(NEWEST_MINOR) {
+            to_client::negotiate_protocol_version(out, minor, &startup.protocol_options);
+        }
+        let wish = Wish::of(&startup).map_err(|r| Refused::Because(r, RejectReason::Protocol))?;
+        let parameters = parameters(&startup)?;
+        let user = startup.user();
+        let proven = login::authenticate(stream, buf, out, user, &access.rule(user))
+            .await
+            .map_err(|e| denied(&e, address))?;
+        Ok(Identified {
+            startup,
+            wish,
+            parameters,
+            place,
+            minor,
+            credential: proven.credential.map(Arc::new),
+        })
     }
 
     fn place(&self, access: &Access, startup: &Startup) -> Result<Place, Refused> {
@@ -160,19 +189,29 @@ impl Door {
     /// Carries out a cancel request; PostgreSQL, too, answers nothing.
     async fn cancel(&self, request: &Cancel) {
         if key::instance_of(request.pid) != self.registry.instance() {
-            self.peers.pass_on(request).await;
+            let limit = self.admission.load().cancel_timeout;
+            self.peers.pass_on(request, limit).await;
             return;
         }
         match self.registry.cancel(request.pid, &request.key) {
             registry::Cancel::Nothing | registry::Cancel::Dequeued => {}
             registry::Cancel::Forward(cancel) => {
+                let limit = self.admission.load().cancel_timeout;
                 let node = format!("{}:{}", cancel.key().host, cancel.key().port);
-                if let Err(e) = cancel::forward(cancel).await {
+                if let Err(e) = cancel::forward(cancel, limit).await {
                     tracing::warn!(node, error = %e, "cancel request not delivered");
                 }
             }
         }
     }
+}
+
+fn too_slow(limit: Duration) -> Refused {
+    let report = Report::new(
+        sqlstate::PROTOCOL_VIOLATION,
+        format!("login not completed within {limit:?} (limits.client_login_timeout)"),
+    );
+    Refused::Because(report, RejectReason::Timeout)
 }
 
 async fn first_packet(stream: &mut Stream, buf: &mut BytesMut) -> Result<FirstPacket, Refused> {

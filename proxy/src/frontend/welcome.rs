@@ -17,6 +17,7 @@ use crate::backend::reset;
 use crate::clock;
 use crate::cluster::{Cluster, Health, NodeId};
 use crate::error::Report;
+use crate::pool::budget::Elsewhere;
 use crate::pool::pools::{Tenant, TenantPools};
 use crate::protocol::frame::TransactionStatus;
 use crate::protocol::{sqlstate, to_client};
@@ -47,6 +48,15 @@ pub(super) struct Welcome {
 
 type Known = HashMap<(Tenant, Arc<ParameterSet>), Arc<Welcome>>;
 
+/// How long a login waits for a server.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// While none can be reached.
+    pub(super) unreachable: Duration,
+    /// While there is one, but no connection to it is to be had.
+    pub(super) full: Duration,
+}
+
 /// All that is remembered.
 #[derive(Debug, Default)]
 pub(super) struct Welcomes {
@@ -58,13 +68,13 @@ impl Welcomes {
     ///
     /// # Errors
     /// What the server says against the login, the database or a parameter; or that none could be
-    /// asked within `limit`.
+    /// asked in time.
     pub(super) async fn get(
         &self,
         pools: &TenantPools,
         parameters: &Arc<ParameterSet>,
         cluster: &Cluster,
-        limit: Duration,
+        patience: Patience,
     ) -> Result<Arc<Welcome>, Report> {
         let key = (pools.tenant().clone(), Arc::clone(parameters));
         let known = self.lock().get(&key).cloned();
@@ -78,10 +88,13 @@ impl Welcomes {
             // Connections that have these parameters know them by this very object.
             parameters = Arc::clone(&known.parameters);
         }
-        // The login's own limit holds meanwhile.
-        pools.tally.database().resumed().await;
-        let asked = tokio::time::timeout(limit, ask(pools, &parameters, cluster));
-        let welcome = Arc::new(asked.await.map_err(|_| unreachable(cluster, limit))??);
+        let asked = async {
+            pools.tally.database().resumed().await;
+            ask(pools, &parameters, cluster, patience.unreachable).await
+        };
+        let asked = tokio::time::timeout(patience.full, asked).await;
+        let welcome = asked.unwrap_or_else(|_| Err(too_full(pools, cluster, patience.full)))?;
+        let welcome = Arc::new(welcome);
         let mut all = self.lock();
         if all.len() >= MAX_KNOWN {
             all.clear();
@@ -99,18 +112,25 @@ async fn ask(
     pools: &TenantPools,
     parameters: &Arc<ParameterSet>,
     cluster: &Cluster,
+    limit: Duration,
 ) -> Result<Welcome, Report> {
     let since = clock::now();
     loop {
         let Some(pool) = any_node(cluster).and_then(|node| pools.on(node)) else {
+            if clock::since(since) >= limit {
+                return Err(unreachable(cluster, limit));
+            }
             tokio::time::sleep(RETRY).await;
             continue;
         };
-        let mut checkout = match pool.checkout(since).await {
+        let mut checkout = match pool.checkout(since, Elsewhere::No).await {
             Ok(checkout) => checkout,
             Err(ConnectError::Refused(report)) => return Err(report),
             Err(ConnectError::Unreachable(_)) => {
                 cluster.suspect(pool.shared.node.id);
+                if clock::since(since) >= limit {
+                    return Err(unreachable(cluster, limit));
+                }
                 tokio::time::sleep(RETRY).await;
                 continue;
             }
@@ -158,6 +178,21 @@ fn compose(reported: &Arc<Reported>, parameters: &Arc<ParameterSet>) -> Welcome 
         parameters: Arc::clone(parameters),
         reported: Arc::clone(reported),
         learned: clock::now(),
+    }
+}
+
+fn too_full(pools: &TenantPools, cluster: &Cluster, limit: Duration) -> Report {
+    let Some(node) = any_node(cluster) else {
+        return unreachable(cluster, limit);
+    };
+    let report = Report::new(
+        sqlstate::TOO_MANY_CONNECTIONS,
+        format!("no server connection became free within {limit:?} (pool.query_wait_timeout)"),
+    )
+    .hint("Raise pool.size, shorten transactions, or raise pool.query_wait_timeout.");
+    match pools.on(node) {
+        Some(pool) => report.detail(pool.shared.holdup()),
+        None => report,
     }
 }
 

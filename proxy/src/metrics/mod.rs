@@ -12,7 +12,7 @@ mod process;
 mod tests;
 
 pub use node::{Direction, NodeMetrics, QueryRoute, Severity, StatementKind};
-pub use pool::PoolMetrics;
+pub use pool::{CapMetrics, PoolMetrics};
 
 use prometheus::core::Collector;
 use prometheus::{
@@ -52,17 +52,20 @@ pub enum RejectReason {
     Timeout,
     /// The proxy is draining (57P01).
     Draining,
+    /// The user or the database has all the clients it may have (53300).
+    Crowded,
     /// The login was fine, but no server connection could be had for it.
     Server,
 }
 
 impl RejectReason {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::TooManyClients,
         Self::Login,
         Self::Protocol,
         Self::Timeout,
         Self::Draining,
+        Self::Crowded,
         Self::Server,
     ];
 
@@ -75,6 +78,7 @@ impl RejectReason {
             Self::Protocol => "protocol",
             Self::Timeout => "timeout",
             Self::Draining => "draining",
+            Self::Crowded => "too_many_of_user_or_database",
             Self::Server => "server",
         }
     }
@@ -227,6 +231,24 @@ impl Metrics {
     /// Drops a pool's gauges from the output, when its last worker has let go of it.
     pub fn forget_pool(&self, node: &str, database: &str, user: &str) {
         self.pools.forget(node, database, user);
+    }
+
+    /// The gauges of one cap on server connections.
+    #[must_use]
+    pub fn cap(&self, kind: &str, name: &str) -> CapMetrics {
+        self.pools.cap(kind, name)
+    }
+
+    /// Drops a cap's gauges from the output.
+    pub fn forget_cap(&self, kind: &str, name: &str) {
+        self.pools.forget_cap(kind, name);
+    }
+
+    /// Brings the count of connections closed under caps up to `total`.
+    pub fn cap_closed(&self, total: usize) {
+        let counter = &self.pools.cap_closed;
+        let total = u64::try_from(total).unwrap_or(u64::MAX);
+        counter.inc_by(total.saturating_sub(counter.get()));
     }
 
     /// Everything in Prometheus' text format, version 0.0.4.

@@ -5,14 +5,17 @@
 //! connection between workers costs two system calls and a wake-up.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use super::caps::Account;
 use super::manager::{Object, Pooled};
-use super::permit::{Permit, Room};
+use super::permit::Permit;
 use crate::backend::connect::ConnectError;
+use crate::clock;
 
 /// How much longer (us) a waiter of another worker must have waited to be served first.
 const FAIRNESS_SLACK: u64 = 5_000;
@@ -25,22 +28,49 @@ pub enum Grant {
     /// A connection of another worker, to be re-registered.
     Foreign(Box<Pooled>),
     /// There is room in the budget now: open one.
-    Room,
+    Room(Permit),
+    /// Something has changed: look again.
+    Look,
     /// The attempt to open a connection failed.
     Failed(ConnectError),
+}
+
+/// Whether a waiter could be served elsewhere, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Elsewhere {
+    /// It is better told when this server takes no connections now.
+    Perhaps,
+    /// It has to wait for this one.
+    No,
+}
+
+/// How many connections a pool may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// At any time.
+    pub size: usize,
+    /// More, once somebody has waited for long.
+    pub reserve: usize,
+    /// Kept open even when nobody uses them.
+    pub min_idle: usize,
 }
 
 struct Waiter {
     worker: usize,
     since: u64,
+    elsewhere: Elsewhere,
     grant: oneshot::Sender<Grant>,
 }
 
 /// The budget and the queue of one pool, shared by all workers.
-#[derive(Default)]
 pub struct Budget {
+    /// The connections there are, and the caps above this pool.
+    pub account: Account,
     limit: AtomicUsize,
-    open: AtomicUsize,
+    reserve: AtomicUsize,
+    min_idle: AtomicUsize,
+    /// Microseconds.
+    reserve_timeout: AtomicU64,
     waiting: AtomicUsize,
     queue: Mutex<VecDeque<Waiter>>,
 }
@@ -49,47 +79,95 @@ impl std::fmt::Debug for Budget {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Budget")
             .field("limit", &self.limit)
-            .field("open", &self.open)
+            .field("account", &self.account)
             .field("waiting", &self.waiting)
             .finish_non_exhaustive()
     }
 }
 
-impl Room for Budget {
-    fn give_back(&self) {
-        self.open.fetch_sub(1, Ordering::AcqRel);
-        if self.waiting() > 0 {
-            self.offer_room();
-        }
-    }
-}
-
 impl Budget {
-    /// A budget of `limit` connections.
+    /// A budget of that size.
     #[must_use]
-    pub fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self {
-            limit: AtomicUsize::new(limit),
-            ..Self::default()
-        })
+    pub fn new(account: Account, size: Size, reserve_timeout: Duration) -> Self {
+        let budget = Self {
+            account,
+            limit: AtomicUsize::default(),
+            reserve: AtomicUsize::default(),
+            min_idle: AtomicUsize::default(),
+            reserve_timeout: AtomicU64::default(),
+            waiting: AtomicUsize::default(),
+            queue: Mutex::default(),
+        };
+        budget.set_size(size, reserve_timeout);
+        budget
     }
 
-    /// Changes the limit; connections over it are closed as they come back.
-    pub fn set_limit(&self, limit: usize) {
-        self.limit.store(limit, Ordering::Release);
-        while self.waiting() > 0 && self.open() < limit && self.offer_room() {}
+    /// Changes the size; connections over it are closed as they come back.
+    pub fn set_size(&self, size: Size, reserve_timeout: Duration) {
+        self.limit.store(size.size, Ordering::Release);
+        self.reserve.store(size.reserve, Ordering::Release);
+        self.min_idle.store(size.min_idle, Ordering::Release);
+        self.reserve_timeout
+            .store(clock::micros(reserve_timeout), Ordering::Release);
     }
 
     /// Whether there are more connections than allowed (after a reload).
     #[must_use]
     pub fn exceeded(&self) -> bool {
-        self.open() > self.limit.load(Ordering::Acquire)
+        let limit = self.limit.load(Ordering::Acquire);
+        let open = self.open();
+        open > limit && open > limit.saturating_add(self.reserve.load(Ordering::Acquire))
     }
 
     /// Connections there are or that are being opened.
     #[must_use]
     pub fn open(&self) -> usize {
-        self.open.load(Ordering::Acquire)
+        self.account.open()
+    }
+
+    /// How many there may be, the reserve left out.
+    #[must_use]
+    pub fn limit(&self) -> usize {
+        self.limit.load(Ordering::Acquire)
+    }
+
+    /// How many are kept open even when nobody uses them.
+    #[must_use]
+    pub fn min_idle(&self) -> usize {
+        self.min_idle.load(Ordering::Acquire)
+    }
+
+    /// How many of the connections are of the reserve.
+    #[must_use]
+    pub fn reserve_in_use(&self) -> usize {
+        self.open().saturating_sub(self.limit())
+    }
+
+    /// How long somebody waits before the reserve is opened; `None` where there is no reserve.
+    #[must_use]
+    pub fn reserve_after(&self) -> Option<u64> {
+        (self.reserve.load(Ordering::Acquire) > 0)
+            .then(|| self.reserve_timeout.load(Ordering::Acquire))
+    }
+
+    /// How many connections there may be at `now`: with the reserve, while somebody has waited long
+    /// enough for it.
+    #[must_use]
+    pub fn ceiling(&self, now: u64) -> usize {
+        let limit = self.limit();
+        let due = self.reserve_after().is_some_and(|after| {
+            let first = self
+                .lock()
+                .iter()
+                .find(|w| !w.grant.is_closed())
+                .map(|w| w.since);
+            first.is_some_and(|since| now.saturating_sub(since) >= after)
+        });
+        if due {
+            limit.saturating_add(self.reserve.load(Ordering::Acquire))
+        } else {
+            limit
+        }
     }
 
     /// Sessions in the queue (some may have given up by now).
@@ -98,21 +176,26 @@ impl Budget {
         self.waiting.load(Ordering::SeqCst)
     }
 
-    /// A permit, if there is room.
+    /// Since when the first waits for whom no connection is being opened.
     #[must_use]
-    pub fn try_permit(self: &Arc<Self>) -> Option<Permit> {
-        let limit = self.limit.load(Ordering::Acquire);
-        self.open
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |open| {
-                (open < limit).then_some(open + 1)
-            })
-            .ok()
-            .map(|_| Permit::of(Arc::<Self>::clone(self)))
+    pub fn unserved_since(&self) -> Option<u64> {
+        if self.waiting() == 0 {
+            return None;
+        }
+        let mut queue = self.lock();
+        queue.retain(|w| !w.grant.is_closed());
+        self.waiting.store(queue.len(), Ordering::SeqCst);
+        queue.get(self.account.opening()).map(|w| w.since)
     }
 
     /// Joins the queue. The receiver is dropped to leave it.
     #[must_use]
-    pub fn enqueue(&self, worker: usize, since: u64) -> oneshot::Receiver<Grant> {
+    pub fn enqueue(
+        &self,
+        worker: usize,
+        since: u64,
+        elsewhere: Elsewhere,
+    ) -> oneshot::Receiver<Grant> {
         let (grant, receiver) = oneshot::channel();
         let mut queue = self.lock();
         // By time of arrival, since a waiter that was told to open a connection may come back.
@@ -125,6 +208,7 @@ impl Budget {
             Waiter {
                 worker,
                 since,
+                elsewhere,
                 grant,
             },
         );
@@ -145,7 +229,9 @@ impl Budget {
                     Ok(()) => return None,
                     // It gave up meanwhile.
                     Err(Grant::Own(back)) => free = back,
-                    Err(Grant::Foreign(_) | Grant::Room | Grant::Failed(_)) => return None,
+                    Err(Grant::Foreign(_) | Grant::Room(_) | Grant::Look | Grant::Failed(_)) => {
+                        return None;
+                    }
                 }
             } else if !waiter.grant.is_closed() {
                 // If it gives up at this very moment the connection is closed, which is safe.
@@ -174,20 +260,40 @@ impl Budget {
 
     /// Has all who wait look again at what there is.
     pub fn stir(&self) {
-        for _ in 0..self.waiting() {
-            if !self.offer_room() {
-                return;
-            }
+        let all = {
+            let mut queue = self.lock();
+            self.waiting.store(0, Ordering::SeqCst);
+            std::mem::take(&mut *queue)
+        };
+        for waiter in all {
+            // Who has left needs nothing.
+            let _left = waiter.grant.send(Grant::Look);
         }
     }
 
-    /// Somebody was told that there is room and left: tells the next.
-    pub fn pass_room_on(&self) {
-        self.offer_room();
+    /// Tells every waiter that no connection can be opened; with `NotNow` only those who could be
+    /// served elsewhere. Whether anybody was told.
+    pub fn fail_all(&self, error: &ConnectError) -> bool {
+        let for_now = matches!(error, ConnectError::NotNow(_));
+        let told = {
+            let mut queue = self.lock();
+            let (stay, told): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut *queue)
+                .into_iter()
+                .partition(|w| for_now && w.elsewhere == Elsewhere::No);
+            *queue = stay;
+            self.waiting.store(queue.len(), Ordering::SeqCst);
+            told
+        };
+        told.into_iter()
+            .filter(|w| !w.grant.is_closed())
+            .map(|w| w.grant.send(Grant::Failed(error.clone())))
+            .filter(Result::is_ok)
+            .count()
+            > 0
     }
 
-    /// Tells the first waiter that it may open a connection; false when none waits.
-    fn offer_room(&self) -> bool {
+    /// Tells the first waiter that it may open a connection. The permit is dropped when none waits.
+    pub fn offer(&self, mut permit: Permit) {
         loop {
             let waiter = {
                 let mut queue = self.lock();
@@ -195,9 +301,13 @@ impl Budget {
                 self.waiting.store(queue.len(), Ordering::SeqCst);
                 waiter
             };
-            let Some(waiter) = waiter else { return false };
-            if waiter.grant.send(Grant::Room).is_ok() {
-                return true;
+            let Some(waiter) = waiter else { return };
+            match waiter.grant.send(Grant::Room(permit)) {
+                Err(Grant::Room(back)) => permit = back,
+                Ok(())
+                | Err(Grant::Own(_) | Grant::Foreign(_) | Grant::Look | Grant::Failed(_)) => {
+                    return;
+                }
             }
         }
     }

@@ -6,19 +6,17 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::oneshot;
 
-use super::budget::{Budget, Grant};
+use super::budget::{Budget, Elsewhere, Grant, Size};
+use super::caps::{Account, Ledger};
 use super::control::Database;
+use super::hold::{Gate, Hold};
 use super::manager::{Idle, Object, Pooled};
-use super::permit::Permit;
-use super::servers::{Established, Listed, ServerState, Servers};
+use super::servers::{ServerState, Servers};
 use crate::auth::secret::Credential;
-use crate::backend::connect::{self, ConnectError, Target};
+use crate::backend::connect::{ConnectError, Target};
 use crate::backend::connection::Connection;
 use crate::clock;
 use crate::cluster::Node;
-
-/// The pause after a server has said that it is full.
-const FULL_SERVER_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// The settings of pools; live.
 #[derive(Clone, Debug)]
@@ -31,8 +29,23 @@ pub struct Limits {
     pub lifetime: Option<std::time::Duration>,
     /// Per cent by which lifetimes differ, so that connections don't all expire at once.
     pub lifetime_jitter: u8,
-    /// Connections to keep open per pool even when nobody uses them.
-    pub min_idle: usize,
+    /// How long somebody waits before the reserve is opened.
+    pub reserve_timeout: std::time::Duration,
+    /// The longest pause after a server has refused a login.
+    pub login_retry: std::time::Duration,
+    /// How long a connection may be idle before it is asked whether it still answers.
+    pub check_delay: Option<std::time::Duration>,
+}
+
+/// What the pools of an instance have in common.
+#[derive(Debug)]
+pub struct Commons {
+    /// Counts connections against their caps.
+    pub ledger: Arc<Ledger>,
+    /// One per node.
+    pub gates: Box<[Gate]>,
+    /// Live settings.
+    pub limits: Arc<ArcSwap<Limits>>,
 }
 
 /// What all workers share of a pool: whom it connects to, and how many may.
@@ -47,42 +60,46 @@ pub struct Shared {
     /// How to log in; learned from the client's own login where only a verifier is configured.
     pub credential: ArcSwapOption<Credential>,
     /// The limit and the queue.
-    pub budget: Arc<Budget>,
+    pub budget: Budget,
     /// Whether the database is paused.
     pub control: Arc<Database>,
-    servers: Arc<Servers>,
-    limits: Arc<ArcSwap<Limits>>,
+    pub(super) servers: Arc<Servers>,
+    /// The pause after a failed login.
+    pub hold: Hold,
+    pub(super) commons: Arc<Commons>,
     /// This pool on each worker.
     members: Box<[Mutex<Weak<Pool>>]>,
 }
 
 impl Shared {
-    /// A pool of at most `size` connections over `workers` workers.
+    /// A pool of that size over `workers` workers.
     #[must_use]
     pub fn new(
         node: Arc<Node>,
-        database: Arc<str>,
-        user: Arc<str>,
-        size: usize,
+        (database, user): (Arc<str>, Arc<str>),
+        size: Size,
+        account: Account,
         workers: usize,
-        limits: Arc<ArcSwap<Limits>>,
+        commons: Arc<Commons>,
         (control, servers): (Arc<Database>, Arc<Servers>),
     ) -> Self {
+        let reserve_timeout = commons.limits.load().reserve_timeout;
         Self {
             node,
             database,
             user,
             credential: ArcSwapOption::empty(),
-            budget: Budget::new(size),
+            budget: Budget::new(account, size, reserve_timeout),
+            hold: Hold::default(),
             control,
             servers,
-            limits,
+            commons,
             members: (0..workers).map(|_| Mutex::default()).collect(),
         }
     }
 
     /// The workers' parts that there are.
-    fn members(&self) -> impl Iterator<Item = Arc<Pool>> {
+    pub(super) fn members(&self) -> impl Iterator<Item = Arc<Pool>> {
         let part =
             |m: &Mutex<Weak<Pool>>| m.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
         self.members.iter().filter_map(part)
@@ -102,7 +119,7 @@ impl Shared {
         }
     }
 
-    fn target(&self) -> Target {
+    pub(super) fn target(&self) -> Target {
         Target {
             host: self.node.host.clone(),
             port: self.node.port,
@@ -118,8 +135,8 @@ impl Shared {
 pub struct Pool {
     /// What it shares with the other workers' parts.
     pub shared: Arc<Shared>,
-    worker: usize,
-    idle: Idle,
+    pub(super) worker: usize,
+    pub(super) idle: Idle,
 }
 
 impl Pool {
@@ -167,21 +184,32 @@ impl Pool {
     /// place in the line. The caller bounds the wait and may drop the future at any time.
     ///
     /// # Errors
-    /// When a connection had to be opened and couldn't.
-    pub async fn checkout(self: &Arc<Self>, since: u64) -> Result<Checkout, ConnectError> {
+    /// When a connection had to be opened and couldn't, and waiting would not help.
+    pub async fn checkout(
+        self: &Arc<Self>,
+        since: u64,
+        elsewhere: Elsewhere,
+    ) -> Result<Checkout, ConnectError> {
         loop {
             self.shared.control.resumed().await;
             if let Some(checkout) = self.try_checkout() {
                 return Ok(checkout);
             }
-            let grant = self.shared.budget.enqueue(self.worker, since);
+            if let Some(error) = self.shared.refusal(elsewhere) {
+                return Err(error);
+            }
+            let grant = self.shared.budget.enqueue(self.worker, since, elsewhere);
             let mut place = Place { grant, pool: self };
             self.supply();
-            let object = match (&mut place.grant).await {
+            let object = match self.wait(&mut place.grant, since).await {
                 Ok(Grant::Own(object)) => Some(object),
                 Ok(Grant::Foreign(pooled)) => self.bring_home(pooled),
                 Ok(Grant::Failed(error)) => return Err(error),
-                Ok(Grant::Room) | Err(_) => None,
+                Ok(Grant::Room(permit)) => {
+                    tokio::spawn(Arc::clone(self).open(permit));
+                    None
+                }
+                Ok(Grant::Look) | Err(_) => None,
             };
             if let Some(object) = object {
                 return Ok(Checkout::new(object, self));
@@ -189,30 +217,25 @@ impl Pool {
         }
     }
 
-    /// Opens a connection for nobody in particular, to have one ready.
-    pub fn prewarm(self: &Arc<Self>) {
-        if self.shared.control.is_paused() {
-            return;
+    /// Waits for what the queue brings; has the reserve opened when that takes long.
+    async fn wait(
+        self: &Arc<Self>,
+        grant: &mut oneshot::Receiver<Grant>,
+        since: u64,
+    ) -> Result<Grant, oneshot::error::RecvError> {
+        let Some(after) = self.shared.budget.reserve_after() else {
+            return grant.await;
+        };
+        let left = since.saturating_add(after).saturating_sub(clock::now());
+        // A moment more, so that the time has come when it is looked at.
+        let left = std::time::Duration::from_micros(left.saturating_add(1_000));
+        match tokio::time::timeout(left, &mut *grant).await {
+            Ok(granted) => granted,
+            Err(_) => {
+                self.open_for_waiters();
+                grant.await
+            }
         }
-        if let Some(permit) = self.shared.budget.try_permit() {
-            tokio::spawn(Arc::clone(self).open(permit));
-        }
-    }
-
-    /// Closes idle connections that are too old or were idle for too long.
-    pub fn sweep(&self, now: u64) {
-        let limits = self.shared.limits.load();
-        let idle_limit = limits.idle_timeout.map(micros);
-        let mut spare = self.shared.budget.open().saturating_sub(limits.min_idle);
-        let exceeded = self.shared.budget.exceeded();
-        self.idle.close_if(|pooled| {
-            let idle_too_long = spare > 0
-                && idle_limit.is_some_and(|limit| now.saturating_sub(pooled.idle_since) >= limit);
-            let outdated = !self.shared.control.keeps(pooled.server.mark);
-            let close = exceeded || outdated || pooled.expired(now) || idle_too_long;
-            spare = spare.saturating_sub(usize::from(close));
-            close
-        });
     }
 
     /// How many connections this worker has idle.
@@ -221,27 +244,11 @@ impl Pool {
         self.idle.close_if(|_| false).0
     }
 
-    /// Gets the queue something: an idle connection of this or another worker, or a new one.
-    fn supply(self: &Arc<Self>) {
-        if let Some(object) = self.idle.take() {
-            self.put_back(object);
-            return;
-        }
-        let others = self.shared.members();
-        for other in others.filter(|o| o.worker != self.worker) {
-            if let Some(object) = other.idle.give_away().and_then(|p| self.bring_home(p)) {
-                self.put_back(object);
-                return;
-            }
-        }
-        self.prewarm();
-    }
-
     #[allow(
         clippy::boxed_local,
         reason = "it comes out of a pool, where all are boxed"
     )]
-    fn bring_home(&self, pooled: Box<Pooled>) -> Option<Object> {
+    pub(super) fn bring_home(&self, pooled: Box<Pooled>) -> Option<Object> {
         match pooled.rehome() {
             Ok(pooled) => self.idle.adopt(Box::new(pooled)),
             Err(e) => {
@@ -252,9 +259,9 @@ impl Pool {
     }
 
     /// Makes a connection available to whoever is next.
-    fn put_back(&self, mut object: Object) {
+    pub(super) fn put_back(&self, mut object: Object) {
         if self.shared.budget.waiting() > 0 {
-            if !object.is_quiet() {
+            if !object.is_quiet() || self.shared.must_yield() {
                 drop(Object::take(object));
                 return;
             }
@@ -263,7 +270,7 @@ impl Pool {
                 Some(nobody_waited) => object = nobody_waited,
             }
         }
-        // First idle, then look again: one that joined the queue in between may have missed it.
+        // First idle, then look again: one that joined a queue in between may have missed it.
         drop(object);
         while self.shared.budget.waiting() > 0 {
             let Some(object) = self.idle.take() else {
@@ -274,73 +281,15 @@ impl Pool {
                 Some(nobody_waited) => drop(nobody_waited),
             }
         }
-    }
-
-    /// Makes a new connection available, unless its database was paused while it was opened.
-    fn shelve(&self, pooled: Pooled) {
-        if !self.shared.control.keeps(pooled.server.mark) {
+        if !self.shared.commons.ledger.is_contended() {
             return;
         }
-        if let Some(object) = self.idle.adopt(Box::new(pooled)) {
-            self.put_back(object);
+        if self.shared.must_yield() {
+            drop(self.idle.give_away());
+        } else {
+            self.shared.commons.ledger.make_room();
         }
     }
-
-    async fn open(self: Arc<Self>, permit: Permit) {
-        let limits = self.shared.limits.load_full();
-        let shared = &self.shared;
-        let mark = shared.control.mark();
-        let listed = shared
-            .servers
-            .list(&shared.node, &shared.database, &shared.user, mark);
-        // Listed first: a PAUSE that came before this look is seen, a later one sees the entry.
-        if shared.control.is_paused() {
-            return;
-        }
-        match connect::connect(&self.shared.target(), limits.connect_timeout).await {
-            Ok(connection) => {
-                let expires = limits
-                    .lifetime
-                    .map_or(0, |l| expiry(l, limits.lifetime_jitter));
-                listed.establish(established(&connection));
-                self.shelve(Pooled::new(connection, expires, listed, permit));
-            }
-            Err(error) => {
-                drop::<Listed>(listed);
-                // A full server is waited for as long as some connection of ours can come back.
-                let hold =
-                    matches!(error, ConnectError::NotNow(_)) && self.shared.budget.open() > 1;
-                if hold {
-                    // The permit is kept meanwhile: nobody else tries in this time.
-                    tokio::time::sleep(FULL_SERVER_PAUSE).await;
-                }
-                let told = !hold && self.shared.budget.fail_one(self.worker, &error);
-                if !told {
-                    tracing::debug!(node = %self.shared.node.label, error = %error.report(),
-                        "could not open a server connection");
-                }
-            }
-        }
-    }
-}
-
-fn established(connection: &Connection) -> Established {
-    Established {
-        key: Arc::clone(&connection.key),
-        prepared: connection.prepared.count(),
-        local: connection.stream.local_addr().ok(),
-        peer: connection.stream.peer_addr().ok(),
-    }
-}
-
-fn micros(d: std::time::Duration) -> u64 {
-    u64::try_from(d.as_micros()).unwrap_or(u64::MAX)
-}
-
-/// When a connection opened now is too old: earlier by up to the jitter.
-fn expiry(lifetime: std::time::Duration, jitter: u8) -> u64 {
-    let spread: f64 = rand::random::<f64>() * f64::from(jitter.min(100)) / 100.0;
-    clock::now().saturating_add(micros(lifetime.mul_f64(1.0 - spread)))
 }
 
 /// A place in the queue; whatever was granted to somebody who left goes to the next.
@@ -356,8 +305,8 @@ impl Drop for Place<'_> {
             Ok(Grant::Own(object)) => self.pool.put_back(object),
             // Closing it gives its permit back, which tells the next in line.
             Ok(Grant::Foreign(pooled)) => drop(pooled),
-            Ok(Grant::Room) => self.pool.shared.budget.pass_room_on(),
-            Ok(Grant::Failed(_)) | Err(_) => {}
+            Ok(Grant::Room(permit)) => drop(permit),
+            Ok(Grant::Look | Grant::Failed(_)) | Err(_) => {}
         }
     }
 }
@@ -394,9 +343,17 @@ impl Checkout {
         };
         object.idle_since = now;
         let cancelled = object.key.may_be_cancelled();
+        if object.is_aging(now) && self.pool.renew(&mut object, now) {
+            let owed = !object.was_replaced();
+            drop(Object::take(object));
+            if owed {
+                self.pool.refill();
+            }
+            return;
+        }
         let shared = &self.pool.shared;
         let outdated = !shared.control.keeps(object.server.mark);
-        if object.expired(now) || cancelled || outdated || shared.budget.exceeded() {
+        if cancelled || outdated || shared.budget.exceeded() {
             drop(Object::take(object));
             return;
         }

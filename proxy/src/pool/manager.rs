@@ -18,20 +18,49 @@ use crate::backend::connection::Connection;
 #[derive(Debug)]
 pub struct Pooled {
     connection: Connection,
-    /// When it is too old to be lent again ([`crate::clock::now`]); 0 is never.
-    pub expires: u64,
     /// What SHOW SERVERS tells of it.
     pub server: Listed,
+    /// When it was last asked whether it still answers, and did.
+    pub checked: u64,
+    life: Life,
     _permit: Permit,
+}
+
+/// How long a connection lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Life {
+    /// When it is too old to be lent again ([`crate::clock::now`]).
+    expires: u64,
+    /// When another one is to be opened in its place; past `expires` once that was done.
+    renew: u64,
+}
+
+impl Life {
+    /// It never ends.
+    pub const ENDLESS: Self = Self {
+        expires: u64::MAX,
+        renew: u64::MAX,
+    };
+
+    /// It ends at `expires`; `lead` (us) before, another connection is opened.
+    #[must_use]
+    pub fn until(expires: u64, lead: u64) -> Self {
+        Self {
+            expires,
+            renew: expires.saturating_sub(lead),
+        }
+    }
 }
 
 impl Pooled {
     /// Puts a new connection under its permit.
     #[must_use]
-    pub fn new(connection: Connection, expires: u64, server: Listed, permit: Permit) -> Self {
+    pub fn new(connection: Connection, life: Life, server: Listed, mut permit: Permit) -> Self {
+        permit.opened();
         Self {
             connection,
-            expires,
+            checked: crate::clock::NEVER,
+            life,
             server,
             _permit: permit,
         }
@@ -49,7 +78,24 @@ impl Pooled {
     /// Whether it should be closed rather than lent or kept at `now`.
     #[must_use]
     pub fn expired(&self, now: u64) -> bool {
-        self.expires != 0 && now >= self.expires
+        now >= self.life.expires
+    }
+
+    /// Whether another connection is to be opened in its place at `now`, or it has expired.
+    #[must_use]
+    pub fn is_aging(&self, now: u64) -> bool {
+        now >= self.life.renew
+    }
+
+    /// Another one is being opened in its place.
+    pub fn replaced(&mut self) {
+        self.life.renew = self.life.expires;
+    }
+
+    /// Whether another one was opened in its place.
+    #[must_use]
+    pub fn was_replaced(&self) -> bool {
+        self.life.renew == self.life.expires
     }
 }
 
@@ -162,9 +208,19 @@ impl Idle {
     /// Takes a connection in and out again as one of this pool's.
     #[must_use]
     pub fn adopt(&self, pooled: Box<Pooled>) -> Option<Object> {
-        // Another one may come out, if one is idle; this one then stays for the next.
         self.pool.manager().arrivals().push(pooled);
-        self.take()
+        // Idle ones come out first. They go back in the order in which they were.
+        let mut others = Vec::new();
+        let adopted = loop {
+            match self.take() {
+                Some(object) if !self.pool.manager().arrivals().is_empty() => others.push(object),
+                last => break last,
+            }
+        };
+        while let Some(other) = others.pop() {
+            drop(other);
+        }
+        adopted
     }
 
     /// Takes one idle connection away for another worker.
@@ -178,6 +234,13 @@ impl Idle {
             .retain(|_, _| std::mem::replace(&mut given, true))
             .removed
             .pop()
+    }
+
+    /// Takes those idle connections away that `which` names.
+    #[must_use]
+    #[allow(clippy::vec_box, reason = "as above")]
+    pub fn take_out(&self, mut which: impl FnMut(&Pooled) -> bool) -> Vec<Box<Pooled>> {
+        self.pool.retain(|pooled, _| !which(pooled)).removed
     }
 
     /// Closes the idle connections that `stale` names; returns how many are left and were closed.

@@ -8,10 +8,15 @@
 //! Knows nothing of clients, routes or statements.
 
 pub mod budget;
+pub mod caps;
 pub mod checkout;
+mod claims;
 pub mod control;
+pub mod hold;
 pub mod manager;
 pub mod permit;
 pub mod pools;
 pub mod servers;
 pub mod stats;
+mod supply;
+mod upkeep;

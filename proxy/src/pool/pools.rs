@@ -6,8 +6,11 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use arc_swap::ArcSwap;
 
-use super::checkout::{Limits, Pool, Shared};
+use super::budget::Size;
+use super::caps::{Applicant, Cap, Ledger, Scope};
+use super::checkout::{Commons, Limits, Pool, Shared};
 use super::control::{Databases, Tally};
+use super::hold::Gate;
 use super::servers::Servers;
 use crate::auth::secret::Credential;
 use crate::cluster::{Node, NodeId};
@@ -96,19 +99,30 @@ pub struct PoolStatus {
     pub idle: usize,
     /// Sessions waiting.
     pub waiting: usize,
+    /// Connections beyond the pool's size, out of its reserve.
+    pub reserve_in_use: usize,
 }
 
 /// Credentials kept of tenants that have no pools.
 const MAX_CREDENTIALS: usize = 4096;
 
-type SizeOf = dyn Fn(&Tenant) -> usize + Send + Sync;
+/// What pools may have; live.
+pub trait Rules: Send + Sync {
+    /// The size of each of a tenant's pools.
+    fn size_of(&self, tenant: &Tenant) -> Size;
+    /// A cap, if there is one.
+    fn cap_of(&self, scope: &Scope) -> Option<usize>;
+    /// Tenants whose pools are kept warm, clients or not, and how to log in for them.
+    fn warm(&self) -> Vec<(Tenant, Option<Arc<Credential>>)>;
+}
 
 /// What the workers' pools share.
 pub struct Directory {
     nodes: Vec<Arc<Node>>,
     workers: usize,
-    limits: Arc<ArcSwap<Limits>>,
-    size_of: Box<SizeOf>,
+    commons: Arc<Commons>,
+    rules: Box<dyn Rules>,
+    warm: Mutex<Arc<[Tenant]>>,
     /// What administrators did to databases, and what was counted for them.
     pub databases: Databases,
     /// Every server connection.
@@ -126,24 +140,47 @@ impl std::fmt::Debug for Directory {
 }
 
 impl Directory {
-    /// No pools yet; `size_of` tells how many connections a tenant may have per node.
+    /// No pools yet; `rules` tell how many connections there may be.
     #[must_use]
     pub fn new(
         nodes: Vec<Arc<Node>>,
         workers: usize,
         limits: Arc<ArcSwap<Limits>>,
-        size_of: Box<SizeOf>,
+        rules: Box<dyn Rules>,
     ) -> Arc<Self> {
-        Arc::new(Self {
+        let commons = Commons {
+            ledger: Arc::new(Ledger::default()),
+            gates: nodes.iter().map(|_| Gate::default()).collect(),
+            limits,
+        };
+        let directory = Arc::new(Self {
             nodes,
             workers,
-            limits,
-            size_of,
+            commons: Arc::new(commons),
+            rules,
+            warm: Mutex::new(Arc::default()),
             databases: Databases::new(workers),
             servers: Arc::default(),
             shared: Mutex::default(),
             credentials: Mutex::default(),
-        })
+        });
+        directory.keep_warm();
+        directory
+    }
+
+    /// Takes over which pools are to be kept warm.
+    fn keep_warm(&self) {
+        let all = self.rules.warm();
+        let kept = all
+            .iter()
+            .filter(|(t, _)| self.rules.size_of(t).min_idle > 0);
+        let tenants = kept.map(|(tenant, credential)| {
+            if let Some(credential) = credential {
+                self.learn(tenant, credential);
+            }
+            tenant.clone()
+        });
+        *self.warm.lock().unwrap_or_else(PoisonError::into_inner) = tenants.collect();
     }
 
     fn shared(&self, tenant: &Tenant, node: NodeId) -> Option<Arc<Shared>> {
@@ -152,18 +189,28 @@ impl Directory {
         if let Some(shared) = map.get(&(tenant.clone(), node)).and_then(Weak::upgrade) {
             return Some(shared);
         }
+        let scopes = [
+            Scope::User(Arc::clone(&tenant.user)),
+            Scope::Database(Arc::clone(&tenant.database)),
+            Scope::Node(node),
+            Scope::All,
+        ];
+        let ledger = &self.commons.ledger;
+        let account = ledger.account(&scopes, &|scope| self.rules.cap_of(scope));
         let shared = Arc::new(Shared::new(
             Arc::clone(at),
-            Arc::clone(&tenant.database),
-            Arc::clone(&tenant.user),
-            (self.size_of)(tenant),
+            (Arc::clone(&tenant.database), Arc::clone(&tenant.user)),
+            self.rules.size_of(tenant),
+            account,
             self.workers,
-            Arc::clone(&self.limits),
+            Arc::clone(&self.commons),
             (
                 self.databases.of(&tenant.database),
                 Arc::clone(&self.servers),
             ),
         ));
+        let applicant: Weak<dyn Applicant> = Arc::<Shared>::downgrade(&shared);
+        ledger.enroll(applicant);
         shared
             .credential
             .store(self.lock_credentials().get(tenant).cloned());
@@ -191,15 +238,34 @@ impl Directory {
         });
     }
 
-    /// Applies changed sizes.
+    /// Applies changed settings: sizes, caps, what is kept warm. Failed logins are tried again.
     pub fn resize(&self) {
+        let reserve_timeout = self.commons.limits.load().reserve_timeout;
         self.for_each(|shared| {
             let tenant = Tenant {
                 database: Arc::clone(&shared.database),
                 user: Arc::clone(&shared.user),
             };
-            shared.budget.set_limit((self.size_of)(&tenant));
+            let size = self.rules.size_of(&tenant);
+            shared.budget.set_size(size, reserve_timeout);
+            shared.try_again();
+            shared.serve();
         });
+        let ledger = &self.commons.ledger;
+        ledger.set_limits(&|scope| self.rules.cap_of(scope));
+        self.keep_warm();
+    }
+
+    /// The caps that there are, with what counts against them.
+    #[must_use]
+    pub fn caps(&self) -> Vec<Arc<Cap>> {
+        self.commons.ledger.caps()
+    }
+
+    /// Server connections closed to make room under a cap, since the start.
+    #[must_use]
+    pub fn closed_for_caps(&self) -> usize {
+        self.commons.ledger.closed()
     }
 
     /// Closes the idle connections of `database` (of all, without one) that are not to be lent again.
@@ -235,6 +301,7 @@ impl Directory {
                 open: shared.budget.open(),
                 idle: shared.idle(),
                 waiting: shared.budget.waiting(),
+                reserve_in_use: shared.budget.reserve_in_use(),
             });
         });
         rows
@@ -300,18 +367,35 @@ impl Pools {
     /// Closes what is too old or too long idle, keeps the minimum open, and forgets tenants that
     /// have neither sessions nor connections.
     pub fn sweep(&self, now: u64) {
+        let warm = {
+            let warm = &self.directory.warm;
+            Arc::clone(&*warm.lock().unwrap_or_else(PoisonError::into_inner))
+        };
         let tenants: Vec<Arc<TenantPools>> = {
             let mut map = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
-            map.retain(|_, t| {
-                Arc::strong_count(t) > 1 || t.made().any(|p| p.shared.budget.open() > 0)
+            map.retain(|tenant, t| {
+                let in_use = |p: &Arc<Pool>| p.shared.budget.open() > 0 || p.shared.hold.is_on(now);
+                Arc::strong_count(t) > 1 || t.made().any(in_use) || warm.contains(tenant)
             });
             map.values().cloned().collect()
         };
-        let min_idle = self.directory.limits.load().min_idle;
         for pool in tenants.iter().flat_map(|t| t.made()) {
             pool.sweep(now);
-            if pool.shared.budget.open() < min_idle {
-                pool.prewarm();
+            pool.keep_minimum();
+        }
+        self.warm(&warm);
+    }
+
+    /// Makes this worker's share of the pools that are kept warm.
+    fn warm(&self, warm: &[Tenant]) {
+        let shares = warm.iter().enumerate();
+        let own = shares.filter(|(at, _)| at % self.directory.workers.max(1) == self.worker);
+        for (_, tenant) in own {
+            let pools = self.of(tenant);
+            for node in &self.directory.nodes {
+                if let Some(pool) = pools.on(node.id) {
+                    pool.keep_minimum();
+                }
             }
         }
     }

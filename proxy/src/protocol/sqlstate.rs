@@ -19,6 +19,7 @@ pub const ACTIVE_SQL_TRANSACTION: &str = "25001";
 pub const READ_ONLY_SQL_TRANSACTION: &str = "25006";
 pub const IN_FAILED_SQL_TRANSACTION: &str = "25P02";
 pub const IDLE_IN_TRANSACTION_TIMEOUT: &str = "25P03";
+pub const TRANSACTION_TIMEOUT: &str = "25P04";
 /// A prepared statement of that name is not there.
 pub const INVALID_STATEMENT_NAME: &str = "26000";
 pub const INVALID_AUTHORIZATION: &str = "28000";

@@ -1,5 +1,6 @@
 //! Cancel keys and places.
 
+use super::key::KeyLength;
 use super::*;
 
 fn newcomer(key: KeyLength) -> Newcomer<'static> {

@@ -15,8 +15,10 @@ use crate::backend::connect::ConnectError;
 use crate::clock;
 use crate::cluster::{Node, NodeId, View, pick_read};
 use crate::error::Report;
+use crate::pool::budget::Elsewhere;
 use crate::pool::checkout::Checkout;
 use crate::pool::stats::Stat;
+use crate::protocol::error_fields::Severity;
 use crate::protocol::frame::TransactionStatus;
 use crate::registry::{Activity, Signal};
 use crate::router::Target;
@@ -140,7 +142,13 @@ impl Session {
         first: Option<NodeId>,
         since: u64,
     ) -> Result<(Checkout, NodeId, bool), NoLink> {
-        let limit = self.context.tuning.load().query_wait_timeout;
+        let (limit, notify) = {
+            let tuning = self.context.tuning.load();
+            let notify = tuning.query_wait_notify;
+            let limit = tuning.query_wait_timeout;
+            (limit, notify.filter(|notify| *notify < limit))
+        };
+        let mut unsaid = notify;
         let context = Arc::clone(&self.context);
         let pools = Arc::clone(&self.identity.pools);
         let registered = Arc::clone(self.identity.registration.client());
@@ -148,9 +156,7 @@ impl Session {
         let find = find(&context, &pools, demand, (first, exclude), wrote_at, since);
         let mut find = pin!(find);
         registered.waiting();
-        let mut deadline = pin!(async {
-            tokio::time::sleep(limit).await;
-        });
+        let mut deadline = pin!(tokio::time::sleep(notify.unwrap_or(limit)));
         poll_fn(|cx| {
             registered.register(cx.waker());
             if let Poll::Ready(found) = find.as_mut().poll(cx) {
@@ -167,16 +173,22 @@ impl Session {
                 | Signal::Drain
                 | Signal::ClientIdle
                 | Signal::IdleInTransaction
-                | Signal::QueryTimeout => {}
+                | Signal::QueryTimeout
+                | Signal::TransactionTimeout => {}
             }
-            if deadline.as_mut().poll(cx).is_ready() {
-                let database = pools.tally.database();
-                let report = if database.is_paused() {
-                    failure::paused(&database.name, limit)
-                } else {
-                    failure::no_connection(&context, demand, limit)
+            while deadline.as_mut().poll(cx).is_ready() {
+                let Some(waited) = unsaid.take() else {
+                    let report = if pools.tally.database().is_paused() {
+                        failure::paused(&pools.tally.database().name, limit)
+                    } else {
+                        failure::no_connection(&context, &pools, demand, limit)
+                    };
+                    return Poll::Ready(Err(NoLink::Failed(report)));
                 };
-                return Poll::Ready(Err(NoLink::Failed(report)));
+                let report = failure::still_waiting(&context, &pools, demand, waited);
+                failure::say(self.buffers(), Severity::Notice, &report);
+                let end = deadline.deadline() + (limit - waited);
+                deadline.as_mut().reset(end);
             }
             if let Some(buffers) = self.buffers.as_deref_mut() {
                 // What was answered before is not held back; an error shows below.
@@ -298,7 +310,13 @@ async fn find(
         };
         let id = pool.shared.node.id;
         let is_primary = view.primary == Some(id);
-        let checkout = pool.checkout(since);
+        let read = demand.target == Target::Replica;
+        let elsewhere = if read && tuning.split_reads && exclude != Some(id) {
+            Elsewhere::Perhaps
+        } else {
+            Elsewhere::No
+        };
+        let checkout = pool.checkout(since, elsewhere);
         // Another node may lead by now, or this one may be down.
         let Some(found) = unless(|| has_moved(context, &view, id), checkout).await else {
             continue;
@@ -308,7 +326,6 @@ async fn find(
             Err(ConnectError::Refused(report)) => return Err(report),
             Err(ConnectError::Unreachable(_)) => {
                 context.cluster.suspect(id);
-                let read = demand.target == Target::Replica;
                 if read && exclude != Some(id) {
                     exclude = Some(id);
                 } else {
@@ -316,7 +333,13 @@ async fn find(
                     wait_for_change(context, view.generation).await;
                 }
             }
-            Err(ConnectError::NotNow(_)) => tokio::time::sleep(RETRY).await,
+            // A full server; another may have room.
+            Err(ConnectError::NotNow(_)) if exclude.is_none() => exclude = Some(id),
+            Err(ConnectError::NotNow(_)) => {
+                exclude = None;
+                first = view.primary;
+                tokio::time::sleep(RETRY).await;
+            }
         }
     }
 }

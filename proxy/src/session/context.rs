@@ -39,6 +39,8 @@ pub struct Tuning {
     pub read_rules: ReadRules,
     /// Longest wait for a server connection.
     pub query_wait_timeout: Duration,
+    /// After which wait a client is told what it waits for.
+    pub query_wait_notify: Option<Duration>,
     /// Statements kept prepared per server connection.
     pub prepared_statements: usize,
     /// Whether statement texts may be logged.

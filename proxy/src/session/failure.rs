@@ -4,12 +4,15 @@
 //! gets one honest error for each request it waits for, and keeps its connection wherever its
 //! session's state is still known.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::context::{Buffers, Context};
 use super::replies::Replay;
 use super::{Batch, Demand, End, Phase, Rest, Session, Step};
 use crate::error::Report;
+use crate::pool::checkout::Pool;
+use crate::pool::pools::TenantPools;
 use crate::protocol::error_fields::{ErrorFields, ErrorView, Severity};
 use crate::protocol::frame::{self, FrameError, Frontend, Header, TransactionStatus};
 use crate::protocol::{sqlstate, to_client};
@@ -184,12 +187,14 @@ impl Session {
     }
 }
 
-/// Puts an error on its way to the client.
+/// Puts an error (or a notice) on its way to the client.
 pub(super) fn say(buffers: &mut Buffers, severity: Severity, report: &Report) {
-    to_client::error_response(
-        &mut buffers.client_out,
-        &ErrorFields::of_report(severity, report),
-    );
+    let fields = ErrorFields::of_report(severity, report);
+    if severity == Severity::Notice {
+        to_client::notice_response(&mut buffers.client_out, &fields);
+    } else {
+        to_client::error_response(&mut buffers.client_out, &fields);
+    }
 }
 
 /// A statement whose end was not seen may change anything.
@@ -303,7 +308,43 @@ pub(super) fn cancelled() -> Report {
     )
 }
 
-pub(super) fn no_connection(context: &Context, demand: Demand, waited: Duration) -> Report {
+/// What a client is told that has waited for a while.
+pub(super) fn still_waiting(
+    context: &Context,
+    pools: &TenantPools,
+    demand: Demand,
+    waited: Duration,
+) -> Report {
+    let report = Report::new(
+        sqlstate::SUCCESS,
+        format!("no server connection within {waited:?}; still waiting"),
+    );
+    match holdup(context, pools, demand) {
+        Some(holdup) => report.detail(holdup),
+        None => report,
+    }
+}
+
+/// What a statement waits for, as the pool knows it.
+fn holdup(context: &Context, pools: &TenantPools, demand: Demand) -> Option<String> {
+    let primary = context.cluster.view().primary;
+    let Some(primary) = primary else {
+        return Some("No node is known to be the primary.".to_owned());
+    };
+    let waited_for = |p: &&Arc<Pool>| p.shared.budget.waiting() > 0;
+    let pool = match demand.target {
+        Target::Primary => pools.on(primary),
+        Target::Replica => pools.made().find(waited_for),
+    };
+    pool.map(|pool| pool.shared.holdup())
+}
+
+pub(super) fn no_connection(
+    context: &Context,
+    pools: &TenantPools,
+    demand: Demand,
+    waited: Duration,
+) -> Report {
     let view = context.cluster.view();
     if view.primary.is_none() {
         let nodes: Vec<String> = view
@@ -328,13 +369,14 @@ pub(super) fn no_connection(context: &Context, demand: Demand, waited: Duration)
         Target::Primary => "the primary",
         Target::Replica => "a node for reads",
     };
-    Report::new(
+    let mut report = Report::new(
         sqlstate::TOO_MANY_CONNECTIONS,
         format!(
             "no server connection to {kind} became free within {waited:?} (pool.query_wait_timeout)"
         ),
-    )
-    .hint("Raise pool.size, shorten transactions, or raise pool.query_wait_timeout.")
+    );
+    report.detail = holdup(context, pools, demand);
+    report.hint("Raise pool.size, shorten transactions, or raise pool.query_wait_timeout.")
 }
 
 pub(super) fn shutting_down() -> Report {
@@ -375,6 +417,13 @@ pub(super) fn idle_in_transaction() -> Report {
         sqlstate::IDLE_IN_TRANSACTION_TIMEOUT,
         "terminating connection: idle in a transaction for longer than \
          limits.idle_in_transaction_timeout",
+    )
+}
+
+pub(super) fn transaction_timeout() -> Report {
+    Report::new(
+        sqlstate::TRANSACTION_TIMEOUT,
+        "terminating connection: a transaction lasted for longer than limits.transaction_timeout",
     )
 }
 

@@ -346,13 +346,19 @@ impl Session {
 
     fn on_signal(&mut self, signal: Signal) -> Option<End> {
         let client = self.identity.registration.client();
+        let over =
+            signal == Signal::TransactionTimeout && client.transaction_since() == clock::NEVER;
         let meant = match signal {
             Signal::ClientIdle => Some(Activity::Idle),
             Signal::IdleInTransaction => Some(Activity::IdleInTransaction),
             Signal::QueryTimeout => Some(Activity::Active),
-            Signal::None | Signal::Drain | Signal::Shutdown | Signal::Killed => None,
+            Signal::None
+            | Signal::Drain
+            | Signal::TransactionTimeout
+            | Signal::Shutdown
+            | Signal::Killed => None,
         };
-        if meant.is_some_and(|meant| client.activity().0 != meant) {
+        if over || meant.is_some_and(|meant| client.activity().0 != meant) {
             // It has gone on since.
             client.take_back(signal);
             return None;
@@ -365,6 +371,7 @@ impl Session {
             Signal::ClientIdle => failure::client_idle(),
             Signal::IdleInTransaction => failure::idle_in_transaction(),
             Signal::QueryTimeout => failure::query_timeout(),
+            Signal::TransactionTimeout => failure::transaction_timeout(),
         };
         Some(End::Told(report))
     }

@@ -278,6 +278,7 @@ impl Session {
             self.batch = Batch::None;
         }
         if status == TransactionStatus::Idle {
+            self.identity.registration.client().transaction_ended();
             if std::mem::take(&mut self.transaction.wrote) {
                 self.wrote_at = now;
             }

@@ -2,7 +2,7 @@
 
 use pgconvoy_tests::stage::Stage;
 use pgconvoy_tests::wait;
-use pgconvoy_tests::wire::Wire;
+use pgconvoy_tests::wire::{Batch, ServerError, Wire};
 use std::time::{Duration, Instant};
 
 fn with(name: &str, toml: &str) -> Stage {
@@ -163,4 +163,96 @@ fn server_that_accepts_and_says_nothing_is_given_up_after_connect_timeout() {
     wait::until("the silent node is down", wait::SOON, || {
         pgconvoy_tests::show::nodes(&mut client, "pg_status")[1] == "down"
     });
+}
+
+#[test]
+fn who_waits_long_is_told_what_for_and_then_served() {
+    let stage = with(
+        "wait_notify",
+        "[pool]\nsize = 1\nquery_wait_notify = \"300ms\"",
+    );
+    let mut holder = stage.client();
+    holder.run("begin; select pg_advisory_xact_lock(1)");
+    let mut waiting = stage.client();
+    waiting.send(Batch::new().query("create table t ()").bytes());
+    let notice = waiting.message();
+    assert_eq!(notice.tag, b'N');
+    let notice = ServerError::parse(&notice.body);
+    assert_eq!(
+        (notice.severity.as_str(), notice.code.as_str()),
+        ("NOTICE", "00000"),
+        "{notice}"
+    );
+    assert!(notice.to_string().contains("pool.size"), "{notice}");
+    holder.run("commit");
+    let answer = waiting.until_ready();
+    assert_eq!(pgconvoy_tests::wire::tags(&answer), "CZ", "told once");
+}
+
+#[test]
+fn long_transaction_is_ended_after_transaction_timeout() {
+    let stage = with(
+        "transaction_timeout",
+        "[limits]\ntransaction_timeout = \"1s\"",
+    );
+    stage.seed("create table t (a int)");
+    let (mut long, mut brief) = (stage.client(), stage.client());
+    long.run("begin; insert into t values (1)");
+    let start = Instant::now();
+    let error = loop {
+        brief.run("begin; select 1; commit");
+        if let Err(error) = long.query("select 1") {
+            break error;
+        }
+        assert!(start.elapsed() < wait::SOON, "never ended");
+    };
+    assert_eq!(
+        (error.severity.as_str(), error.code.as_str()),
+        ("FATAL", "25P04"),
+        "{error}"
+    );
+    assert!(start.elapsed() > Duration::from_millis(900));
+    brief.run("select 1");
+    assert_eq!(
+        brief.one("/* pgconvoy: primary */ select count(*) from t"),
+        "0"
+    );
+}
+
+#[test]
+fn times_of_a_user_win_over_those_of_all() {
+    let stage = with(
+        "user_times",
+        "[limits]\nquery_timeout = \"1s\"\n\
+         [[user]]\nname = \"app\"\nauth = \"trust\"\nquery_timeout = \"off\"\n\
+         idle_in_transaction_timeout = \"1s\"\n\
+         [[user]]\nname = \"other\"\nauth = \"trust\"",
+    );
+    let (mut app, mut idler) = (stage.client(), stage.client());
+    let mut other = stage.convoy.connect("other", &stage.database).unwrap();
+    idler.run("begin");
+    assert_eq!(app.one("select 'whole' from pg_sleep(2)"), "whole");
+    assert_eq!(other.fails("select pg_sleep(60)").code, "57014");
+    let error = idler.farewell().expect("words before the close");
+    assert_eq!(error.code, "25P03", "{error}");
+}
+
+#[test]
+fn idle_connection_that_does_not_answer_is_found_before_it_is_lent() {
+    let stage = with(
+        "check_delay",
+        "[pool]\nserver_check_delay = \"1s\"\n[routing]\nsplit_reads = false",
+    );
+    let mut client = stage.client();
+    let pid: i32 = client.one("select pg_backend_pid()").parse().unwrap();
+    let process = rustix::process::Pid::from_raw(pid).unwrap();
+    rustix::process::kill_process(process, rustix::process::Signal::STOP).unwrap();
+    let told = wait::within(Duration::from_secs(40), || {
+        stage.convoy.log().contains("did not answer").then_some(())
+    });
+    // Awake again before anything can fail, or the server could not be stopped.
+    let answer = client.one("select pg_backend_pid()");
+    rustix::process::kill_process(process, rustix::process::Signal::CONT).unwrap();
+    assert!(told.is_some(), "it was not found");
+    assert_ne!(answer, pid.to_string());
 }

@@ -392,7 +392,10 @@ impl Console {
                 "terminating connection: idle for longer than limits.client_idle_timeout",
             ),
             // A command takes as long as it takes.
-            Signal::ClientIdle | Signal::IdleInTransaction | Signal::QueryTimeout => {
+            Signal::ClientIdle
+            | Signal::IdleInTransaction
+            | Signal::QueryTimeout
+            | Signal::TransactionTimeout => {
                 client.take_back(signal);
                 return None;
             }

@@ -1,4 +1,4 @@
-//! What a client is doing, and what it was asked to do.
+//! What a client is doing, and why its session is told to stop: each fits an atomic.
 
 /// What a client is doing, as the time limits and SHOW see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,10 +42,12 @@ pub enum Signal {
     IdleInTransaction = 3,
     /// `limits.query_timeout` passed.
     QueryTimeout = 4,
+    /// `limits.transaction_timeout` passed.
+    TransactionTimeout = 5,
     /// The drain's time is over: leave now.
-    Shutdown = 5,
+    Shutdown = 6,
     /// An administrator ends this session: leave now.
-    Killed = 6,
+    Killed = 7,
 }
 
 impl Signal {
@@ -55,8 +57,9 @@ impl Signal {
             2 => Self::ClientIdle,
             3 => Self::IdleInTransaction,
             4 => Self::QueryTimeout,
-            5 => Self::Shutdown,
-            6 => Self::Killed,
+            5 => Self::TransactionTimeout,
+            6 => Self::Shutdown,
+            7 => Self::Killed,
             _ => Self::None,
         }
     }
