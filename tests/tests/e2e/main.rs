@@ -21,6 +21,7 @@ mod garbage;
 mod harness;
 mod held_connections;
 mod io_uring;
+mod isolation;
 mod logins;
 mod logs;
 mod memory;
