@@ -7,13 +7,14 @@ TEST_THREADS ?= 4
 ONLY ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit e2e e2e-build setup lint file-length deny bench regress
+.PHONY: help demo test unit e2e e2e-build setup lint file-length deny bench regress isolation
 
 help:
 	@echo "make demo    a primary, two replicas and pgconvoy on 127.0.0.1:5430, until Ctrl-C"
 	@echo "make test    everything that is tested (installs PostgreSQL and the drivers if missing)"
 	@echo "make lint    formatting, clippy, dependencies, file lengths"
 	@echo "make regress PostgreSQL's own regression suite, direct and through pgconvoy, and the difference"
+	@echo "make isolation 200 clients' session state over 5 server connections: SECONDS=60 SEED=1"
 	@echo "make bench   the same load direct, through pgbouncer and through pgconvoy"
 
 demo:
@@ -55,3 +56,9 @@ bench:
 regress:
 	$(CARGO) build --release -p pgconvoy
 	@scripts/regress.sh $(ONLY)
+
+SEED ?= 1
+# bash counts in a variable of this name: it has to come from make's command line.
+isolation: SECONDS = 60
+isolation: setup e2e-build
+	ISOLATION_SECONDS=$(SECONDS) ISOLATION_SEED=$(SEED) $(CARGO) test -p pgconvoy-tests -- --test-threads 1 isolation

@@ -16,6 +16,7 @@ pub mod installed;
 pub mod pgbouncer;
 pub mod ports;
 pub mod postgres;
+pub mod random;
 pub mod shared;
 pub mod show;
 pub mod stage;

@@ -40,3 +40,18 @@ fn asyncpg_works_in_transaction_mode() {
 fn node_postgres_works_in_transaction_mode() {
     script_passes("node_postgres.mjs", "node_pg", 9);
 }
+
+#[test]
+fn psycopg_3_habits_work_while_others_use_the_pool() {
+    script_passes("psycopg3_habits.py", "psycopg_habits", 11);
+}
+
+#[test]
+fn asyncpg_habits_work_while_others_use_the_pool() {
+    script_passes("asyncpg_habits.py", "asyncpg_habits", 9);
+}
+
+#[test]
+fn node_postgres_habits_work_while_others_use_the_pool() {
+    script_passes("node_postgres_habits.mjs", "node_pg_habits", 10);
+}

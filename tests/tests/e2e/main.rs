@@ -24,6 +24,7 @@ mod garbage;
 mod harness;
 mod held_connections;
 mod io_uring;
+mod isolation;
 mod limits;
 mod logins;
 mod logs;
