@@ -7,13 +7,14 @@ TEST_THREADS ?= 4
 ONLY ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit e2e e2e-build setup lint file-length deny bench regress isolation
+.PHONY: help demo test unit e2e e2e-build setup lint file-length deny bench regress differential isolation
 
 help:
 	@echo "make demo    a primary, two replicas and pgconvoy on 127.0.0.1:5430, until Ctrl-C"
 	@echo "make test    everything that is tested (installs PostgreSQL and the drivers if missing)"
 	@echo "make lint    formatting, clippy, dependencies, file lengths"
 	@echo "make regress PostgreSQL's own regression suite, direct and through pgconvoy, and the difference"
+	@echo "make differential made-up pipelines, direct and through pgconvoy: COUNT=50000 SEED=1"
 	@echo "make isolation 200 clients' session state over 5 server connections: SECONDS=60 SEED=1"
 	@echo "make bench   the same load direct, through pgbouncer and through pgconvoy"
 
@@ -57,7 +58,14 @@ regress:
 	$(CARGO) build --release -p pgconvoy
 	@scripts/regress.sh $(ONLY)
 
+# Each difference is told once, with the shortest session that shows it. The same seed makes the same sessions.
+COUNT ?= 50000
 SEED ?= 1
+SESSION ?=
+differential: setup e2e-build
+	DIFFERENTIAL_COUNT=$(COUNT) DIFFERENTIAL_SEED=$(SEED) DIFFERENTIAL_SESSION=$(SESSION) \
+		$(CARGO) test -p pgconvoy-tests -- --test-threads 1 differential
+
 # bash counts in a variable of this name: it has to come from make's command line.
 isolation: SECONDS = 60
 isolation: setup e2e-build

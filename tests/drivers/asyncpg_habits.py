@@ -58,6 +58,10 @@ async def ddl(conn, other):
     assert await conn.fetchval("/* pgconvoy: primary */ select a from shape where a = $1", 1) == 1
     await other.execute("alter table shape add column b text default 'b'")
     assert await conn.fetchval("/* pgconvoy: primary */ select a from shape where a = $1", 1) == 1
+    # It drops a cached statement whose result has changed and tries again by itself.
+    assert dict(await conn.fetchrow("/* pgconvoy: primary */ select * from shape")) == {"a": 1, "b": "b"}
+    await other.execute("alter table shape drop column b")
+    assert dict(await conn.fetchrow("/* pgconvoy: primary */ select * from shape")) == {"a": 1}
     await other.execute("alter table shape alter column a type text")
     await conn.reload_schema_state()
     assert await conn.fetchval("/* pgconvoy: primary */ select a from shape") == "1"

@@ -219,7 +219,7 @@ def pool():
                 for i in range(15):
                     with connections.connection() as conn:
                         assert conn.execute("select coalesce(current_setting('app.own', true), '')").fetchone() == ("",)
-                        conn.execute(f"set app.own = '{number}'")
+                        conn.execute("select set_config('app.own', %s, false)", (str(number),))
                         conn.execute("set search_path = public, pg_catalog")
                         assert conn.execute("select current_setting('app.own')").fetchone() == (str(number),)
                         assert conn.execute("select id from item where name = %s", (f"item {i + 1}",)).fetchone() == (i + 1,)

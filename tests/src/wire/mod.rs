@@ -13,7 +13,7 @@ pub use message::{Message, ServerError, codes, row, tags};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
 /// How long an answer may take before the test fails.
@@ -137,6 +137,14 @@ impl Wire {
         self.start += length;
         self.note(&message);
         Some(message)
+    }
+
+    /// Waits for the next byte: true when none comes within the deadline of a read.
+    pub fn stays_silent(&mut self) -> bool {
+        let is_late = |error: std::io::Error| {
+            matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
+        };
+        self.buffer.len() == self.start && self.stream.peek(&mut [0]).is_err_and(is_late)
     }
 
     /// The next message of a peer that must not hang up.
@@ -321,6 +329,12 @@ impl Wire {
             }
         }
         words
+    }
+
+    /// Ends the sending: the other end reads its end of file and may still answer.
+    pub fn half_close(&mut self) {
+        // It may have hung up already.
+        let _ = self.stream.shutdown(Shutdown::Write);
     }
 
     /// Says Terminate and closes.

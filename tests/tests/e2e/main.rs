@@ -16,6 +16,7 @@ mod console_auth;
 mod console_control;
 mod console_figures;
 mod console_pause;
+mod differential;
 mod drivers;
 mod dump_restore;
 mod failover;
