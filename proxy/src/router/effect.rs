@@ -25,6 +25,8 @@ pub enum Effect {
     ResetAll,
     /// DISCARD ALL.
     DiscardAll,
+    /// DEALLOCATE of that statement, or of all.
+    Deallocate(Option<String>),
     /// SAVEPOINT.
     Savepoint(String),
     /// RELEASE SAVEPOINT.
@@ -53,6 +55,15 @@ pub enum Value {
     Clause(String),
 }
 
+/// A value that was bound to a parameter of a statement (PostgreSQL docs, 55.7, Bind).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bound {
+    /// The value; `None` is NULL.
+    pub value: Option<Vec<u8>>,
+    /// Whether it is in binary form, which for a text is the same.
+    pub binary: bool,
+}
+
 /// The longest text that is looked at: a SET has no use for more.
 const MAX_TEXT: usize = 64 * 1024;
 
@@ -60,7 +71,7 @@ impl Decision {
     /// The effects of the statements in `sql`, on which this was decided; `None` when there are
     /// none, as nearly always.
     #[must_use]
-    pub fn effects(&self, sql: &[u8], quoting: Quoting) -> Option<Vec<Effect>> {
+    pub fn effects(&self, sql: &[u8], quoting: Quoting, bound: &[Bound]) -> Option<Vec<Effect>> {
         let savepoint = matches!(
             self.transaction,
             TransactionEffect::Savepoint
@@ -70,22 +81,24 @@ impl Decision {
         // Of several statements the last that does anything to the transaction is known.
         let several =
             self.reason == Reason::SeveralStatements && self.transaction != TransactionEffect::None;
-        let any =
-            self.pins.has(PinReason::Set) || self.discard == Discard::All || savepoint || several;
+        let any = self.pins.has(PinReason::Set)
+            || self.discard != Discard::Nothing
+            || savepoint
+            || several;
         if !any {
             return None;
         }
         if quoting == Quoting::Unsafe && sql.contains(&b'\\') {
             return Some(vec![Effect::Unknown]);
         }
-        Some(effects(sql))
+        Some(effects(sql, bound))
     }
 }
 
-/// The effects of the statements in `sql`, in order. `sql` is read by the standard's rules of
+/// The effects of the statements in `sql`, in order; `bound` are the values of its parameters. `sql` is read by the standard's rules of
 /// quoting.
 #[must_use]
-pub fn effects(sql: &[u8]) -> Vec<Effect> {
+pub fn effects(sql: &[u8], bound: &[Bound]) -> Vec<Effect> {
     if sql.len() > MAX_TEXT {
         return vec![Effect::Unknown];
     }
@@ -99,6 +112,7 @@ pub fn effects(sql: &[u8]) -> Vec<Effect> {
         sql,
         tokens: &tokens,
         ends: &ends,
+        bound,
     };
     classify::split(&tokens)
         .into_iter()
@@ -111,6 +125,7 @@ struct Text<'t, 'a> {
     sql: &'a [u8],
     tokens: &'t [Token<'a>],
     ends: &'t [usize],
+    bound: &'t [Bound],
 }
 
 impl<'a> Text<'_, 'a> {
@@ -141,7 +156,8 @@ impl<'a> Text<'_, 'a> {
                     name => named(name, Effect::RollbackTo),
                 }
             }
-            b"select" => set_config(rest),
+            b"select" => set_config(rest, self.bound),
+            b"deallocate" => deallocate(skip(rest, &["prepare"])),
             _ => elsewhere(tokens),
         }
     }
@@ -351,7 +367,7 @@ fn characteristics(tokens: &[Token<'_>]) -> Effect {
 
 /// `SELECT set_config('name', 'value', false)`, once or several times, and nothing else. From
 /// behind SELECT.
-fn set_config(mut tokens: &[Token<'_>]) -> Effect {
+fn set_config(mut tokens: &[Token<'_>], bound: &[Bound]) -> Effect {
     let is_call = |token: &Token<'_>| {
         matches!(token.kind, Kind::Word | Kind::Quoted)
             && token.text.eq_ignore_ascii_case(b"set_config")
@@ -388,9 +404,9 @@ fn set_config(mut tokens: &[Token<'_>]) -> Effect {
         let (true, true, Some(name), Some(value), Some(local)) = (
             is_call(call),
             punctuated,
-            plain_text(name),
-            plain_text(value),
-            truth(local),
+            plain_text(name, bound),
+            plain_text(value, bound),
+            truth(local, bound),
         ) else {
             return Effect::Unknown;
         };
@@ -425,8 +441,19 @@ fn is_name(token: &Token<'_>) -> bool {
     matches!(token.kind, Kind::Word | Kind::Quoted)
 }
 
-/// The value of a string literal without escapes.
-fn plain_text(token: &Token<'_>) -> Option<String> {
+/// What is bound to the parameter `$n`.
+fn parameter<'b>(token: &Token<'_>, bound: &'b [Bound]) -> Option<&'b Bound> {
+    let number = std::str::from_utf8(token.text.get(1..)?).ok()?;
+    bound.get(number.parse::<usize>().ok()?.checked_sub(1)?)
+}
+
+/// The value of a string literal without escapes, or of a parameter.
+fn plain_text(token: &Token<'_>, bound: &[Bound]) -> Option<String> {
+    if token.kind == Kind::Param {
+        let text = parameter(token, bound)?.value.as_deref()?;
+        let plain = text.is_ascii() && !text.contains(&0);
+        return plain.then(|| String::from_utf8_lossy(text).into_owned());
+    }
     if token.kind != Kind::Text {
         return None;
     }
@@ -437,17 +464,39 @@ fn plain_text(token: &Token<'_>) -> Option<String> {
     plain.then(|| text.replace('\0', "'"))
 }
 
-/// A boolean literal.
-fn truth(token: &Token<'_>) -> Option<bool> {
+/// A boolean literal, or a parameter.
+fn truth(token: &Token<'_>, bound: &[Bound]) -> Option<bool> {
+    if token.kind == Kind::Param
+        && let Some(Bound {
+            value,
+            binary: true,
+        }) = parameter(token, bound)
+    {
+        return match value.as_deref()? {
+            [0] => Some(false),
+            [1] => Some(true),
+            _ => None,
+        };
+    }
     let text = match token.kind {
-        Kind::Word => String::from_utf8_lossy(token.text).to_ascii_lowercase(),
-        Kind::Text => plain_text(token)?.to_ascii_lowercase(),
-        _ => return None,
+        Kind::Word => String::from_utf8_lossy(token.text).into_owned(),
+        _ => plain_text(token, bound)?,
     };
-    match (token.kind, text.as_str()) {
-        (_, "true") | (Kind::Text, "t" | "on" | "yes" | "1") => Some(true),
-        (_, "false") | (Kind::Text, "f" | "off" | "no" | "0") => Some(false),
+    match (token.kind, text.to_ascii_lowercase().as_str()) {
+        (_, "true") => Some(true),
+        (_, "false") => Some(false),
+        (Kind::Word, _) => None,
+        (_, "t" | "on" | "yes" | "1") => Some(true),
+        (_, "f" | "off" | "no" | "0") => Some(false),
         _ => None,
+    }
+}
+
+/// DEALLOCATE, from behind that word and PREPARE.
+fn deallocate(tokens: &[Token<'_>]) -> Effect {
+    match tokens {
+        [all] if all.is_word("all") => Effect::Deallocate(None),
+        name => named(name, |name| Effect::Deallocate(Some(name))),
     }
 }
 

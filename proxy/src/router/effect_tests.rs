@@ -77,7 +77,7 @@ fn settings_are_read_with_the_clause_that_sets_them_again() {
         ),
     ];
     for (sql, effect) in table {
-        assert_eq!(effects(sql.as_bytes()), [effect], "{sql}");
+        assert_eq!(effects(sql.as_bytes(), &[]), [effect], "{sql}");
     }
 }
 
@@ -107,7 +107,7 @@ fn what_takes_a_setting_back_is_read() {
         ("ROLLBACK TO a", Effect::RollbackTo("a".to_owned())),
     ];
     for (sql, effect) in table {
-        assert_eq!(effects(sql.as_bytes()), [effect], "{sql}");
+        assert_eq!(effects(sql.as_bytes(), &[]), [effect], "{sql}");
     }
 }
 
@@ -125,7 +125,7 @@ fn what_lasts_no_longer_than_a_transaction_has_no_effect() {
         "INSERT INTO t VALUES (1)",
         "SELECT 1",
     ] {
-        assert_eq!(effects(sql.as_bytes()), [Effect::None], "{sql}");
+        assert_eq!(effects(sql.as_bytes(), &[]), [Effect::None], "{sql}");
     }
 }
 
@@ -143,14 +143,14 @@ fn what_cannot_be_read_is_unknown() {
         "INSERT INTO t SELECT set_config('a.b', 'c', false)",
         "SET SESSION CHARACTERISTICS AS TRANSACTION SNAPSHOT 'x'",
     ] {
-        assert_eq!(effects(sql.as_bytes()), [Effect::Unknown], "{sql}");
+        assert_eq!(effects(sql.as_bytes(), &[]), [Effect::Unknown], "{sql}");
     }
 }
 
 #[test]
 fn every_statement_of_a_text_has_its_effect() {
     assert_eq!(
-        effects(b"BEGIN; SET a.b = 1; ; SELECT 1; SAVEPOINT s"),
+        effects(b"BEGIN; SET a.b = 1; ; SELECT 1; SAVEPOINT s", &[]),
         [
             Effect::None,
             clause("a.b", "a.b = 1"),
@@ -158,4 +158,48 @@ fn every_statement_of_a_text_has_its_effect() {
             Effect::Savepoint("s".to_owned())
         ]
     );
+}
+
+#[test]
+fn values_of_parameters_are_read_too() {
+    let bound = |value: &[u8], binary| Bound {
+        value: Some(value.to_vec()),
+        binary,
+    };
+    let sql = b"select set_config($2, $1, $3)";
+    for (local, expected) in [
+        (bound(b"f", false), literals(&[("app.x", "it's")])),
+        (bound(&[0], true), literals(&[("app.x", "it's")])),
+        (bound(&[1], true), Effect::None),
+        (bound(b"TRUE", false), Effect::None),
+        (bound(b"perhaps", false), Effect::Unknown),
+    ] {
+        let values = [bound(b"it's", false), bound(b"App.X", true), local];
+        assert_eq!(effects(sql, &values), [expected]);
+        assert_eq!(effects(sql, &values[..2]), [Effect::Unknown]);
+    }
+    let null = Bound {
+        value: None,
+        binary: false,
+    };
+    assert_eq!(
+        effects(b"select set_config('a.b', $1, false)", &[null]),
+        [Effect::Unknown]
+    );
+}
+
+#[test]
+fn deallocate_is_read_in_all_its_clothes() {
+    let name = |name: &str| Effect::Deallocate(Some(name.to_owned()));
+    for (sql, effect) in [
+        ("DEALLOCATE _pg3_0", name("_pg3_0")),
+        (" deallocate PREPARE \"My \"\"x\";", name("My \"x")),
+        ("DEALLOCATE /* x */ Foo -- bar", name("foo")),
+        ("DEALLOCATE ALL", Effect::Deallocate(None)),
+        ("DEALLOCATE PREPARE ALL;", Effect::Deallocate(None)),
+        ("DEALLOCATE", Effect::Unknown),
+        ("DEALLOCATE a b", Effect::Unknown),
+    ] {
+        assert_eq!(effects(sql.as_bytes(), &[]), [effect], "{sql}");
+    }
 }

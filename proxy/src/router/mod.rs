@@ -31,7 +31,7 @@ use functions::Builtins;
 use lexer::{Kind, Lexer};
 
 pub use cache::CacheStats;
-pub use effect::{Assignment, Effect, Value, effects};
+pub use effect::{Assignment, Bound, Effect, Value, effects};
 pub use pins::{PinReason, PinSet};
 pub use route::{
     Command, Decision, Discard, LocalCommand, Reason, SequenceUse, Target, TransactionEffect,

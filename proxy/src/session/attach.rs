@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::context::{Context, READ_ROOM, Tuning};
 use super::io::CLIENT_IN_MAX;
 use super::parameters::Lost;
-use super::replies::Replay;
+use super::replay::Replay;
 use super::{Demand, End, Session, failure};
 use crate::backend::connect::ConnectError;
 use crate::clock;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::context::{Buffers, Context};
-use super::replies::Replay;
+use super::replay::Replay;
 use super::{Batch, Demand, End, Phase, Rest, Session, Step};
 use crate::error::Report;
 use crate::pool::checkout::Pool;

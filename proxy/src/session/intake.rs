@@ -6,6 +6,7 @@ use bytes::Buf;
 use super::context::{Buffers, HIGH_WATER};
 use super::failure::malformed;
 use super::io::CLIENT_IN_MAX;
+use super::statements::Undo;
 use super::{Batch, Demand, End, Need, Next, Phase, PoolMode, Rest, Session, Step, failure};
 use crate::protocol::frame::{self, FrameError, Frontend, HEADER, Header, TransactionStatus};
 use crate::protocol::{messages, to_client, to_server};
@@ -44,7 +45,6 @@ impl Session {
         if buffers.replies.len() >= OWED_MAX {
             return Ok(self.collect_answers());
         }
-        self.collecting = false;
         let next = frame::peek_frontend(&buffers.client_in).map_err(|e| malformed(&e))?;
         let Some((kind, header)) = next else {
             return Ok(Step::Wait);
@@ -56,30 +56,45 @@ impl Session {
         }
     }
 
-    /// Too many answers are owed to ask for more: the server is told to send what it has.
+    /// Too many answers are owed to ask for more, or what comes depends on them: the server is told to
+    /// send what it has, once.
     fn collect_answers(&mut self) -> Step {
         self.answer_locals();
-        let has_link = self.link.is_some();
+        let open = self.link.is_some() && self.batch.is_open();
         let Some(buffers) = self.buffers.as_deref_mut() else {
             return Step::Wait;
         };
-        if buffers.replies.len() < OWED_MAX {
+        let owed = buffers.replies.len();
+        if owed < OWED_MAX && (owed == 0 || !open) {
             return Step::Again;
         }
-        if has_link && !std::mem::replace(&mut self.collecting, true) {
+        if open && self.collecting != owed {
             to_server::flush(&mut buffers.server_out);
         }
+        // Fewer answers are owed when it has been heeded.
+        self.collecting = owed;
         Step::Wait
     }
 
+    /// Whether all that is owed belongs to a batch that the client has left open: nobody will ever ask
+    /// for the answers.
+    fn is_abandoned(&self) -> bool {
+        let ended = |buffers: &Buffers| buffers.replies.has_end();
+        self.batch.is_open() && !self.buffers.as_deref().is_some_and(ended)
+    }
+
     fn normal(&mut self, kind: Frontend, header: Header) -> Result<Step, End> {
+        if kind == Frontend::Terminate {
+            self.answer_locals();
+        }
         let outstanding = self.buffers.as_ref().is_some_and(|b| !b.replies.is_empty());
         match kind {
-            // What was asked for before is still done.
-            Frontend::Terminate if outstanding => Ok(Step::Wait),
+            // What was asked for before is still done, but for what no Sync has ended.
+            Frontend::Terminate if outstanding && !self.is_abandoned() => Ok(Step::Wait),
             Frontend::Terminate => Err(End::Left),
             Frontend::CopyData | Frontend::CopyDone | Frontend::CopyFail => {
                 if outstanding {
+                    self.collect_answers();
                     return Ok(Step::Wait);
                 }
                 // Late data of a COPY that failed: the server, too, drops it.
@@ -105,7 +120,11 @@ impl Session {
             return Ok(self.refuse(kind, header, &report));
         }
         if outstanding(self.buffers.as_deref()) && !self.may_follow() {
-            return Ok(Step::Wait);
+            // Nobody else will give answers of our own.
+            self.answer_locals();
+            if !self.may_follow() {
+                return Ok(Step::Wait);
+            }
         }
         if !self.batch.is_open() && self.is_being_cancelled() {
             self.next = Next::HeldBack;
@@ -152,7 +171,8 @@ impl Session {
             return true;
         };
         // Not behind a Sync of our own, nor may a batch trust a statement that is not confirmed.
-        !buffers.replies.ends_hidden() && (self.batch.is_open() || !buffers.replies.has_parse())
+        !buffers.replies.ends_hidden()
+            && (self.batch.is_open() || !buffers.replies.in_doubt(|undo| *undo != Undo::Nothing))
     }
 
     /// A connection that is kept whatever comes must be able to do whatever comes; and what no

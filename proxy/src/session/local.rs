@@ -9,7 +9,7 @@ use super::{Session, rows};
 use crate::protocol::frame::{HEADER, Header, TransactionStatus};
 use crate::protocol::messages;
 use crate::protocol::to_client;
-use crate::router::LocalCommand;
+use crate::router::{self, Effect, LocalCommand};
 
 impl Session {
     /// The rows and the command tag, with the row description before them in the simple protocol.
@@ -73,11 +73,8 @@ impl Session {
             // The server refuses it, as all but ROLLBACK.
             return false;
         }
-        let Some(name) = deallocated(text) else {
-            return false;
-        };
-        let tag = match name {
-            Deallocated::All => {
+        let tag = match router::effects(text, &[]).as_slice() {
+            [Effect::Deallocate(None)] => {
                 self.statements.clear();
                 // What SQL-level PREPARE has made is on the session's own connection.
                 if !self.pins.is_empty() {
@@ -85,13 +82,14 @@ impl Session {
                 }
                 "DEALLOCATE ALL"
             }
-            Deallocated::Name(name) => {
+            [Effect::Deallocate(Some(name))] => {
                 if self.statements.get(name.as_bytes()).is_none() {
                     return false;
                 }
                 self.statements.set(name.as_bytes(), None);
                 "DEALLOCATE"
             }
+            _ => return false,
         };
         let mut bytes = BytesMut::with_capacity(32);
         to_client::command_complete(&mut bytes, tag);
@@ -105,78 +103,5 @@ impl Session {
             }
         });
         true
-    }
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Deallocated {
-    All,
-    Name(String),
-}
-
-/// What a plain `DEALLOCATE [PREPARE] name | ALL` names; `None` for anything less plain, which the
-/// server may judge.
-fn deallocated(text: &[u8]) -> Option<Deallocated> {
-    let text = std::str::from_utf8(text)
-        .ok()?
-        .trim()
-        .trim_end_matches(';')
-        .trim_end();
-    let (keyword, mut rest) = split_word(text);
-    if !keyword.eq_ignore_ascii_case("DEALLOCATE") {
-        return None;
-    }
-    let (prepare, after) = split_word(rest);
-    if prepare.eq_ignore_ascii_case("PREPARE") && !after.is_empty() {
-        rest = after;
-    }
-    if let Some(quoted) = rest.strip_prefix('"').and_then(|r| r.strip_suffix('"')) {
-        let plain = quoted.replace("\"\"", "");
-        return (!plain.contains('"') && !quoted.is_empty())
-            .then(|| Deallocated::Name(quoted.replace("\"\"", "\"")));
-    }
-    let word = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '$' || !c.is_ascii();
-    if rest.is_empty() || !rest.chars().all(word) {
-        return None;
-    }
-    if rest.eq_ignore_ascii_case("ALL") {
-        return Some(Deallocated::All);
-    }
-    Some(Deallocated::Name(rest.to_ascii_lowercase()))
-}
-
-fn split_word(text: &str) -> (&str, &str) {
-    match text.split_once(char::is_whitespace) {
-        Some((word, rest)) => (word, rest.trim_start()),
-        None => (text, ""),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn plain_deallocate_is_understood_and_nothing_else() {
-        let name = |s: &str| Some(Deallocated::Name(s.to_owned()));
-        assert_eq!(deallocated(b"DEALLOCATE _pg3_0"), name("_pg3_0"));
-        assert_eq!(
-            deallocated(b" deallocate PREPARE \"My \"\"x\";"),
-            name("My \"x")
-        );
-        assert_eq!(deallocated(b"DEALLOCATE Foo"), name("foo"));
-        assert_eq!(deallocated(b"DEALLOCATE ALL"), Some(Deallocated::All));
-        assert_eq!(
-            deallocated(b"DEALLOCATE PREPARE ALL;"),
-            Some(Deallocated::All)
-        );
-        for odd in [
-            "DEALLOCATE",
-            "DEALLOCATE a; SELECT 1",
-            "DEALLOCATE \"a\"; SELECT \"b\"",
-            "X a",
-        ] {
-            assert_eq!(deallocated(odd.as_bytes()), None, "{odd}");
-        }
     }
 }

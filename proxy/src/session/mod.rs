@@ -17,6 +17,7 @@ mod pins;
 mod plan;
 mod prepare;
 mod relay;
+mod replay;
 mod replies;
 pub mod rows;
 mod running;
@@ -215,8 +216,8 @@ pub struct Session {
     transaction_began: u64,
     /// Result formats of the last Bind of a command that is answered here.
     local_formats: Vec<i16>,
-    /// The server was told to send the answers it has.
-    collecting: bool,
+    /// How many answers were owed when the server was last told to send what it has.
+    collecting: usize,
     /// The client has said goodbye and closed; what it asked for before is still done.
     said_goodbye: bool,
     next: Next,
@@ -282,7 +283,7 @@ impl Session {
             read_node: None,
             transaction_began: clock::NEVER,
             local_formats: Vec::new(),
-            collecting: false,
+            collecting: 0,
             said_goodbye: false,
             next: Next::MayGo,
             replays: 0,

@@ -138,7 +138,7 @@ impl Parameters {
     /// A statement with this effect has succeeded.
     pub(super) fn apply(&mut self, effect: Effect) -> Outcome {
         match effect {
-            Effect::None => Outcome::Known,
+            Effect::None | Effect::Deallocate(_) => Outcome::Known,
             Effect::Unknown => Outcome::Unknown,
             Effect::Set(assignments) => self.set(assignments),
             Effect::Reset(name) => self.reset(name),
@@ -318,7 +318,7 @@ mod tests {
 
     fn run(session: &mut Parameters, sql: &str) -> Outcome {
         let mut last = Outcome::Known;
-        for effect in effects(sql.as_bytes()) {
+        for effect in effects(sql.as_bytes(), &[]) {
             last = session.apply(effect);
         }
         last

@@ -9,8 +9,9 @@ use super::statements::{NAME_PREFIX, Rename, Statement, Undo};
 use super::translate::PARSE_COMPLETE;
 use super::{End, Rest, Session};
 use crate::pool::stats::Stat;
-use crate::protocol::frame::{HEADER, Header};
+use crate::protocol::frame::{HEADER, Header, TransactionStatus};
 use crate::protocol::{messages, to_server};
+use crate::router::{PinReason, TransactionEffect};
 
 impl Session {
     pub(super) fn apply_parse(&mut self, header: Header) -> Result<(), End> {
@@ -31,7 +32,7 @@ impl Session {
             .unwrap_or_default()
             .to_vec();
         if !name.is_empty() && self.statements.get(&name).is_some() {
-            self.parse_again(&name);
+            self.parse_again(header, &name);
             return Ok(());
         }
         self.guard_sequences(&statement.decision);
@@ -47,7 +48,12 @@ impl Session {
         }
         if self.holds(&statement) {
             let undo = self.rename(&name, &statement, None);
-            self.answer(PARSE_COMPLETE, undo);
+            if self.is_refused(&statement) {
+                // Not sent as prepared: it is there, and stays.
+                self.send_definition(&statement, undo);
+            } else {
+                self.answer(PARSE_COMPLETE, undo);
+            }
         } else {
             self.make_room();
             let undo = self.rename(&name, &statement, Some(statement.id));
@@ -81,22 +87,39 @@ impl Session {
         });
         self.rest = Rest::Server(header.len - there);
         self.identity.pools.tally.add(Stat::ServerParses, 1);
-        self.pin(crate::router::PinReason::UnknownState.into(), true);
+        self.pin(PinReason::UnknownState.into(), true);
         self.mark_prepared(statement);
     }
 
-    /// A name that is taken: the server says so, in its own words but for the name.
-    pub(super) fn parse_again(&mut self, name: &[u8]) {
+    /// A name that is taken: the server says so, unless the text itself is what is wrong.
+    fn parse_again(&mut self, header: Header, name: &[u8]) {
         self.batch.open();
         let Some(statement) = self.statements.get(name).cloned() else {
             return;
         };
-        if self.link.is_some() && statement.decision.local.is_none() {
-            self.ensure_prepared(&statement);
-            self.send_parse(&statement, true, Undo::Nothing);
-        } else {
+        if self.link.is_none() || statement.decision.local.is_some() {
             self.answer(PARSE_COMPLETE, Undo::Nothing);
+            return;
         }
+        self.ensure_prepared(&statement);
+        let buffers = self.buffers();
+        let after_name = HEADER + name.len() + 1;
+        let there = header.len.min(buffers.client_in.len());
+        let length = header.len - name.len() + statement.name.len() - 1;
+        let out = &mut buffers.server_out;
+        out.extend_from_slice(b"P");
+        out.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
+        out.extend_from_slice(&statement.name);
+        out.extend_from_slice(&[0]);
+        out.extend_from_slice(&buffers.client_in[after_name..there]);
+        buffers.replies.push(Reply::Parse {
+            visible: true,
+            undo: Undo::Nothing,
+        });
+        if there < header.len {
+            self.rest = Rest::Server(header.len - there);
+        }
+        self.identity.pools.tally.add(Stat::ServerParses, 1);
     }
 
     /// Sets the client's name for a statement; what to do if that did not happen.
@@ -106,12 +129,10 @@ impl Session {
         statement: &Arc<Statement>,
         sent: Option<u64>,
     ) -> Undo {
-        let named = !name.is_empty();
         let before = self.statements.set(name, Some(Arc::clone(statement)));
         Undo::Rename(Rename {
             name: name.to_vec(),
-            // A Parse that fails takes the unnamed statement with it.
-            before: before.filter(|_| named),
+            before,
             id: statement.id,
             set: true,
             sent: sent.is_some(),
@@ -145,6 +166,33 @@ impl Session {
             self.make_room();
             self.send_parse(statement, false, Undo::NotPrepared(statement.id));
         }
+    }
+
+    /// Whether the server refuses to look at the statement, since the transaction has failed.
+    fn is_refused(&self, statement: &Statement) -> bool {
+        let leaves = matches!(
+            statement.decision.transaction,
+            TransactionEffect::Commit
+                | TransactionEffect::Rollback
+                | TransactionEffect::CommitAndChain
+                | TransactionEffect::RollbackAndChain
+                | TransactionEffect::RollbackTo
+                | TransactionEffect::PrepareTransaction
+        );
+        self.transaction.status == TransactionStatus::Failed && !leaves
+    }
+
+    /// Has the server look at a statement that it holds already, and refuse it.
+    fn send_definition(&mut self, statement: &Arc<Statement>, undo: Undo) {
+        let text = statement.text();
+        let types = statement
+            .definition
+            .get(text.len() + 1..)
+            .unwrap_or_default();
+        let buffers = self.buffers();
+        to_server::parse(&mut buffers.server_out, &statement.name, text, types);
+        let visible = true;
+        buffers.replies.push(Reply::Parse { visible, undo });
     }
 
     pub(super) fn send_parse(&mut self, statement: &Arc<Statement>, visible: bool, undo: Undo) {

@@ -6,9 +6,11 @@
 use bytes::Buf;
 
 use super::context::Buffers;
-use super::replies::{Replay, Reply, Verdict};
+use super::replay::Replay;
+use super::replies::{Reply, Verdict};
 use super::settings::Tag;
 use super::stale::Staleness;
+use super::statements::Undo;
 use super::{Batch, End, Phase, Session, failure};
 use crate::backend::connection::Connection;
 use crate::backend::reported::OF_THE_NODE;
@@ -171,7 +173,7 @@ impl Session {
         match kind {
             Backend::NoticeResponse | Backend::NotificationResponse => return After::Nothing,
             Backend::ParameterStatus => {
-                let own = is_own(buffers.replies.front());
+                let own = is_own(buffers.replies.front()) || link.restore.is_due();
                 return on_parameter(&mut link.checkout, body, own);
             }
             Backend::ErrorResponse => {
@@ -245,9 +247,17 @@ impl Session {
             self.phase = Phase::Normal;
             return;
         }
+        // A Parse that fails takes the unnamed statement with it; one that is skipped does not.
+        let unnamed = matches!(
+            buffers.replies.front(),
+            Some(Reply::Parse { visible: true, undo: Undo::Rename(rename) }) if rename.name.is_empty()
+        );
         let mut undone = Vec::new();
         let skip = buffers.replies.fail(|undo| undone.push(undo));
         undone.into_iter().rev().for_each(|undo| self.undo(undo));
+        if unnamed {
+            self.statements.set(b"", None);
+        }
         self.phase = if skip {
             Phase::SkipToSync
         } else {
@@ -290,6 +300,7 @@ impl Session {
         self.settle_parameters(status == TransactionStatus::Idle);
         self.transaction.failed = false;
         if !more {
+            self.restore_parameters();
             self.ask_pins();
         }
         self.note_activity(

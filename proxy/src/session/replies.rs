@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::collections::VecDeque;
 
+use crate::backend::prepared::StatementId;
 use crate::protocol::frame::Backend;
 use crate::router::{Command, Effect};
 
@@ -26,27 +27,16 @@ pub(crate) struct Run {
     pub(crate) effects: Vec<Effect>,
 }
 
-/// What a batch whose answer the client has seen nothing of may be run again for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Replay {
-    /// Nothing; or something has been seen.
-    No,
-    /// A statement that is to be prepared anew.
-    IfStale,
-    /// That, and the loss of a read's server: on another.
-    Elsewhere,
-}
-
 /// What to take back when a Parse or Close turns out not to have happened. `U` is the session's
 /// own note of it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Reply<U> {
     /// ParseComplete; hidden when the client did not ask for it.
     Parse { visible: bool, undo: U },
-    /// BindComplete.
-    Bind,
+    /// BindComplete, for a portal of the statement with this number.
+    Bind { id: StatementId },
     /// ParameterDescription (for statements), then RowDescription or NoData.
-    Describe,
+    Describe { id: StatementId },
     /// Rows, then CommandComplete, EmptyQueryResponse or PortalSuspended.
     Execute(Run),
     /// CloseComplete; hidden when the client did not ask for it.
@@ -74,8 +64,8 @@ impl<U> Reply<U> {
             Self::Parse { undo, .. } | Self::Close { undo, .. } | Self::Local { undo, .. } => {
                 Some(undo)
             }
-            Self::Bind
-            | Self::Describe
+            Self::Bind { .. }
+            | Self::Describe { .. }
             | Self::Execute(_)
             | Self::Sync { .. }
             | Self::Query(_)
@@ -164,8 +154,8 @@ impl<U> Replies<U> {
             Some(Reply::Function) => true,
             Some(
                 Reply::Parse { .. }
-                | Reply::Bind
-                | Reply::Describe
+                | Reply::Bind { .. }
+                | Reply::Describe { .. }
                 | Reply::Close { .. }
                 | Reply::Sync { .. }
                 | Reply::Setup
@@ -193,8 +183,8 @@ impl<U> Replies<U> {
             Some(Reply::Query(run) | Reply::Execute(run)) => run.effects.pop(),
             Some(
                 Reply::Parse { .. }
-                | Reply::Bind
-                | Reply::Describe
+                | Reply::Bind { .. }
+                | Reply::Describe { .. }
                 | Reply::Close { .. }
                 | Reply::Sync { .. }
                 | Reply::Function
@@ -207,19 +197,37 @@ impl<U> Replies<U> {
         }
     }
 
-    /// Whether the server has yet to confirm that it holds a statement, or that it still does.
-    pub(crate) fn has_parse(&self) -> bool {
+    /// Whether something outstanding gives back ReadyForQuery in the end.
+    pub(crate) fn has_end(&self) -> bool {
+        self.queue.iter().any(|reply| match reply {
+            Reply::Sync { .. }
+            | Reply::Query(_)
+            | Reply::Function
+            | Reply::Setup
+            | Reply::Probe
+            | Reply::LocalReady { .. } => true,
+            Reply::Parse { .. }
+            | Reply::Bind { .. }
+            | Reply::Describe { .. }
+            | Reply::Execute(_)
+            | Reply::Close { .. }
+            | Reply::Local { .. } => false,
+        })
+    }
+
+    /// Whether what a name means may still be taken back (`undoes` tells whether a note does that), or
+    /// the server has yet to confirm that it holds a statement, or that it still does.
+    pub(crate) fn in_doubt(&self, undoes: impl Fn(&U) -> bool) -> bool {
         self.queue.iter().any(|reply| match reply {
             Reply::Parse { .. } => true,
+            Reply::Close { undo, .. } | Reply::Local { undo, .. } => undoes(undo),
             Reply::Query(run) | Reply::Execute(run) => run.discards,
-            Reply::Bind
-            | Reply::Describe
-            | Reply::Close { .. }
+            Reply::Bind { .. }
+            | Reply::Describe { .. }
             | Reply::Sync { .. }
             | Reply::Function
             | Reply::Setup
             | Reply::Probe
-            | Reply::Local { .. }
             | Reply::LocalReady { .. } => false,
         })
     }
@@ -232,6 +240,15 @@ impl<U> Replies<U> {
     /// What is owed next.
     pub(crate) fn front(&self) -> Option<&Reply<U>> {
         self.queue.front()
+    }
+
+    /// The statement that the server's next answer is about, as far as a Bind or Describe asked.
+    pub(crate) fn asked_of(&self) -> Option<StatementId> {
+        let local = |r: &&Reply<U>| matches!(r, Reply::Local { .. });
+        match self.queue.iter().find(|r| !local(r))? {
+            Reply::Bind { id } | Reply::Describe { id } => Some(*id),
+            _ => None,
+        }
     }
 
     /// Whether rows at the front are the client's.
@@ -257,8 +274,8 @@ impl<U> Replies<U> {
             Some(Reply::Close { visible, .. }) => {
                 self.on_single(message, Backend::CloseComplete, *visible)
             }
-            Some(Reply::Bind) => self.on_single(message, Backend::BindComplete, true),
-            Some(Reply::Describe) => self.on_describe(message),
+            Some(Reply::Bind { .. }) => self.on_single(message, Backend::BindComplete, true),
+            Some(Reply::Describe { .. }) => self.on_describe(message),
             Some(Reply::Sync { visible }) => {
                 let visible = *visible;
                 match message {
@@ -316,8 +333,8 @@ impl<U> Replies<U> {
                 | Reply::Probe
                 | Reply::LocalReady { .. } => true,
                 Reply::Parse { .. }
-                | Reply::Bind
-                | Reply::Describe
+                | Reply::Bind { .. }
+                | Reply::Describe { .. }
                 | Reply::Execute(_)
                 | Reply::Close { .. }
                 | Reply::Local { .. } => false,
@@ -343,8 +360,11 @@ impl<U> Replies<U> {
                 | Reply::Local { undo: u, .. } => undo(u),
                 Reply::Sync { visible } => ready += usize::from(visible),
                 Reply::Query(_) | Reply::Function | Reply::LocalReady { .. } => ready += 1,
-                Reply::Bind | Reply::Describe | Reply::Execute(_) | Reply::Setup | Reply::Probe => {
-                }
+                Reply::Bind { .. }
+                | Reply::Describe { .. }
+                | Reply::Execute(_)
+                | Reply::Setup
+                | Reply::Probe => {}
             }
         }
         ready

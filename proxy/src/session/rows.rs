@@ -3,6 +3,7 @@
 use bytes::BytesMut;
 
 use crate::protocol::to_client;
+use crate::router;
 use crate::status::{Column, Table};
 
 /// RowDescription.
@@ -79,6 +80,32 @@ pub fn bound(mut rest: &[u8]) -> Option<Bound> {
     Some(Bound { values, formats })
 }
 
+/// The values of the parameters in a Bind, from after its names; `None` when it is malformed.
+pub(super) fn bound_values(mut rest: &[u8]) -> Option<Vec<router::Bound>> {
+    let count = take_count(&mut rest)?;
+    let (codes, _) = rest.get(..count * 2)?.as_chunks::<2>();
+    rest = rest.get(count * 2..)?;
+    let binary = |at: usize| match codes {
+        [] => false,
+        [all] => *all == [0, 1],
+        each => each.get(at) == Some(&[0, 1]),
+    };
+    let mut values = Vec::new();
+    for at in 0..take_count(&mut rest)? {
+        let (length, after) = rest.split_first_chunk::<4>()?;
+        let length = usize::try_from(i32::from_be_bytes(*length)).ok();
+        values.push(router::Bound {
+            value: match length {
+                Some(length) => Some(after.get(..length)?.to_vec()),
+                None => None,
+            },
+            binary: binary(at),
+        });
+        rest = after.get(length.unwrap_or(0)..)?;
+    }
+    Some(values)
+}
+
 fn take_count(rest: &mut &[u8]) -> Option<usize> {
     let (count, after) = rest.split_first_chunk::<2>()?;
     *rest = after;
@@ -94,6 +121,10 @@ mod tests {
         let bind = [
             0, 1, 0, 1, 0, 2, 0, 0, 0, 3, 1, 2, 3, 255, 255, 255, 255, 0, 2, 0, 1, 0, 0,
         ];
+        let values = bound_values(&bind).unwrap();
+        assert_eq!(values[0].value.as_deref(), Some(&[1, 2, 3][..]));
+        assert_eq!((&values[1].value, values[1].binary), (&None, true));
+        assert_eq!(bound_values(&bind[..9]), None);
         let formats = vec![1, 0];
         assert_eq!(bound(&bind), Some(Bound { values: 2, formats }));
         assert_eq!(bound(&bind[..9]), None);

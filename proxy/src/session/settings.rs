@@ -61,6 +61,15 @@ impl Session {
             (Tag::DiscardSequences, _) => self.pins.sequences_discarded(),
             (Tag::Rollback | Tag::Other, _) => {}
         }
+        match &effect {
+            Some(Effect::Deallocate(None)) => self.statements.clear(),
+            Some(Effect::Deallocate(Some(name))) => {
+                self.statements.set(name.as_bytes(), None);
+            }
+            // It takes back also what could not be read.
+            Some(Effect::ResetAll) => self.pins.parameters_reset(),
+            Some(_) | None => {}
+        }
         let Some(effect) = effect.filter(|effect| *effect != Effect::None) else {
             return;
         };
@@ -78,7 +87,9 @@ impl Session {
 
     /// ReadyForQuery has come: what the server says of its parameters is true for the client.
     pub(super) fn settle_parameters(&mut self, idle: bool) {
-        let news = self.link.as_ref().map(|l| &l.checkout.reported);
+        // What a RESET has changed is given back before the client is told anything.
+        let link = self.link.as_ref().filter(|l| !l.restore.is_due());
+        let news = link.map(|l| &l.checkout.reported);
         let news = news.filter(|reported| !reported.looks_like(&self.told));
         if let Some(reported) = news.cloned() {
             let before = std::mem::replace(&mut self.told, reported);
@@ -138,6 +149,7 @@ impl Session {
             Effect::None
             | Effect::ResetAll
             | Effect::DiscardAll
+            | Effect::Deallocate(_)
             | Effect::Savepoint(_)
             | Effect::Release(_)
             | Effect::RollbackTo(_)
@@ -148,8 +160,8 @@ impl Session {
         }
     }
 
-    /// Gives a kept connection back the startup parameters that a RESET has taken away, ahead of the
-    /// next request.
+    /// Gives the connection back the startup parameters that a RESET has taken away, as soon as that
+    /// can be done.
     pub(super) fn restore_parameters(&mut self) {
         let failed = self.transaction.status == TransactionStatus::Failed;
         let owed = self.buffers.as_ref().is_some_and(|b| !b.replies.is_empty());
@@ -290,6 +302,11 @@ impl Session {
 }
 
 impl Restore {
+    /// Whether something is to be given back.
+    pub(super) fn is_due(&self) -> bool {
+        matches!(self, Self::Due(_))
+    }
+
     fn add(&mut self, lost: Lost) {
         *self = match std::mem::replace(self, Self::None) {
             Self::None => Self::Due(lost),

@@ -1,7 +1,8 @@
 //! What follows from the server's answers: our own answers in their turn, taking back what did not
 //! happen, and giving the server connection back.
 
-use super::replies::{Replay, Reply};
+use super::replay::Replay;
+use super::replies::Reply;
 use super::statements::Undo;
 use super::{Rest, Session};
 use crate::clock;
@@ -64,8 +65,8 @@ impl Session {
                     to_client::ready_for_query(&mut buffers.client_out, status);
                 }
                 Reply::Parse { .. }
-                | Reply::Bind
-                | Reply::Describe
+                | Reply::Bind { .. }
+                | Reply::Describe { .. }
                 | Reply::Execute(_)
                 | Reply::Close { .. }
                 | Reply::Sync { .. }

@@ -4,17 +4,20 @@
 //!
 //! A client that parses its statement anew would not have met the error without us, since a Parse
 //! of what the server holds already is not sent. The error comes before anything of the statement
-//! has run, and outside of a transaction block the server has rolled back what came before it.
+//! has run, and outside of a transaction block the server has rolled back what came before it. The
+//! statement gets another number, and so another name on servers: other connections, where it may
+//! be as stale, are no matter then.
 
-use super::replies::{Replay, Reply};
+use std::sync::Arc;
+
+use super::replay::Replay;
+use super::replies::Reply;
+use super::statements::Statement;
 use super::{Batch, Phase, Rest, Session};
 use crate::protocol::error_fields::ErrorView;
 use crate::protocol::frame::{self, Backend, Frontend, HEADER, Header, TransactionStatus};
+use crate::protocol::messages::{self, Target};
 use crate::protocol::{sqlstate, to_server};
-use crate::router::PinReason;
-
-/// Drops all statements of the connection, which are as old.
-const FORGET_STATEMENTS: &[u8] = b"DEALLOCATE ALL";
 
 /// What comes of looking for the error.
 pub(super) enum Staleness {
@@ -60,19 +63,20 @@ impl Session {
     }
 
     /// Whether such an error is at the front of the server's messages, or right behind the
-    /// ParameterDescription there, which comes before it. If so, everything is prepared again.
+    /// ParameterDescription there, which comes before it. If so, the statement is not trusted again,
+    /// and where nobody would notice the batch is run again.
     pub(super) fn look_for_stale(&mut self, kind: Backend, header: Header) -> Staleness {
         if !matches!(kind, Backend::ErrorResponse | Backend::ParameterDescription) {
             return Staleness::None;
         }
         let kept = self.link.as_ref().is_some_and(|l| l.replay != Replay::No);
-        let (true, Some(buffers)) = (kept, self.buffers.as_deref()) else {
+        let Some(buffers) = self.buffers.as_deref() else {
             return Staleness::None;
         };
-        let at = if kind == Backend::ErrorResponse {
-            0
-        } else {
-            header.len
+        let at = match kind {
+            Backend::ErrorResponse => 0,
+            _ if !kept => return Staleness::None,
+            _ => header.len,
         };
         let input = buffers.server_in.get(at..).unwrap_or_default();
         let error = match frame::peek_backend(input) {
@@ -83,7 +87,16 @@ impl Session {
         let Some(body) = input.get(HEADER..error.len) else {
             return Staleness::Wait;
         };
-        if is_stale(body) && self.prepare_again() {
+        if !is_stale(body) {
+            return Staleness::None;
+        }
+        let Some(stale) = (buffers.replies.asked_of()).and_then(|id| self.statements.numbered(id))
+        else {
+            return Staleness::None;
+        };
+        // Who parses the text again gets a new statement, on every server connection.
+        self.space.forget(&stale.definition);
+        if kept && self.run_again(&stale) {
             Staleness::Mended(at + error.len)
         } else {
             Staleness::None
@@ -91,15 +104,13 @@ impl Session {
     }
 
     /// False when the client must see the error.
-    fn prepare_again(&mut self) -> bool {
-        // What SQL has prepared can't be had again, nor what was too long to keep.
-        let held = self.pins.held();
-        let lasting = held.has(PinReason::Prepare) || held.has(PinReason::UnknownState);
+    fn run_again(&mut self, stale: &Arc<Statement>) -> bool {
+        let names = self.statements.names_of(stale.id);
         let idle = self.transaction.status == TransactionStatus::Idle;
         let Some(buffers) = self.buffers.as_deref_mut() else {
             return false;
         };
-        if lasting || !idle {
+        if !idle || stale.definition.is_empty() || !learns_anew(&buffers.replay, &names) {
             return false;
         }
         let mut undone = Vec::new();
@@ -107,9 +118,12 @@ impl Session {
             return false;
         };
         undone.into_iter().rev().for_each(|undo| self.undo(undo));
+        let fresh = self.space.intern(&stale.definition, || stale.decision);
+        for name in self.statements.names_of(stale.id) {
+            self.statements.set(&name, Some(Arc::clone(&fresh)));
+        }
         if let Some(link) = &mut self.link {
             link.replay = Replay::No;
-            link.checkout.prepared.clear();
         }
         self.context.metrics.prepared_again.inc();
         self.batch = Batch::None;
@@ -121,13 +135,47 @@ impl Session {
             to_server::sync(&mut buffers.server_out);
         }
         buffers.replies.push(Reply::Sync { visible: false });
-        to_server::query(&mut buffers.server_out, FORGET_STATEMENTS);
-        buffers.replies.push(Reply::Setup);
         let mut again = std::mem::take(&mut buffers.replay);
         again.extend_from_slice(&buffers.client_in);
         buffers.client_in = again;
         true
     }
+}
+
+/// Whether the batch parses or describes the statement with these names, so that its client takes the
+/// result as it is now. One that goes by an earlier description must be told that it is out of date.
+fn learns_anew(batch: &[u8], names: &[Vec<u8>]) -> bool {
+    let mut rest = batch;
+    while let Ok(Some((kind, header))) = frame::peek_frontend(rest) {
+        let Some(body) = rest.get(HEADER..header.len) else {
+            return false;
+        };
+        let named = |name: &[u8]| names.iter().any(|n| n == name);
+        let learns = match kind {
+            Frontend::Parse => matches!(messages::parse_name(body), Ok(Some(name)) if named(name)),
+            Frontend::Describe => messages::describe(body).is_ok_and(|d| match d.target {
+                Target::Statement => named(d.name),
+                Target::Portal => true,
+            }),
+            Frontend::Query
+            | Frontend::FunctionCall
+            | Frontend::Bind
+            | Frontend::Execute
+            | Frontend::Close
+            | Frontend::Sync
+            | Frontend::Flush
+            | Frontend::CopyData
+            | Frontend::CopyDone
+            | Frontend::CopyFail
+            | Frontend::Password
+            | Frontend::Terminate => false,
+        };
+        if learns {
+            return true;
+        }
+        rest = rest.get(header.len..).unwrap_or_default();
+    }
+    false
 }
 
 /// The message is translated, the routine's name is not.

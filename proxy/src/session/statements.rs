@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::backend::prepared::StatementId;
-use crate::router::Decision;
+use crate::router::{Bound, Decision};
 
 /// What a prepared statement is.
 #[derive(Debug)]
@@ -95,6 +95,15 @@ impl Space {
     }
 }
 
+impl Space {
+    /// Who has this definition next is given a new statement.
+    pub(crate) fn forget(&self, definition: &[u8]) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.young.remove(definition);
+        known.old.remove(definition);
+    }
+}
+
 /// One client's statements and portals by its own names.
 #[derive(Debug, Default)]
 pub(crate) struct ClientStatements {
@@ -102,6 +111,8 @@ pub(crate) struct ClientStatements {
     unnamed: Option<Arc<Statement>>,
     portals: HashMap<Vec<u8>, Arc<Statement>, foldhash::fast::FixedState>,
     unnamed_portal: Option<Arc<Statement>>,
+    /// What was bound to portals whose statements set something.
+    values: Vec<(Vec<u8>, Vec<Bound>)>,
     /// How many are named, for who looks from outside.
     count: Arc<AtomicUsize>,
 }
@@ -122,6 +133,23 @@ impl ClientStatements {
         } else {
             self.named.get(name)
         }
+    }
+
+    /// The statement with that number, if a name or a portal is its.
+    pub(crate) fn numbered(&self, id: StatementId) -> Option<Arc<Statement>> {
+        let portals = self.portals.values().chain(&self.unnamed_portal);
+        let all = self.named.values().chain(&self.unnamed).chain(portals);
+        all.into_iter().find(|s| s.id == id).cloned()
+    }
+
+    /// The names of the statement with that number.
+    pub(crate) fn names_of(&self, id: StatementId) -> Vec<Vec<u8>> {
+        let named = self.named.iter().filter(|(_, s)| s.id == id);
+        let unnamed = self.unnamed.iter().filter(|s| s.id == id);
+        named
+            .map(|(name, _)| name.clone())
+            .chain(unnamed.map(|_| Vec::new()))
+            .collect()
     }
 
     /// Sets or removes a statement; returns what was there.
@@ -166,8 +194,23 @@ impl ClientStatements {
         }
     }
 
+    /// What was bound to a portal, for who wants to know what it sets.
+    pub(crate) fn note_values(&mut self, portal: &[u8], values: Vec<Bound>) {
+        self.values.retain(|(name, _)| name != portal);
+        self.values.push((portal.to_vec(), values));
+    }
+
+    /// What was noted of a portal.
+    pub(crate) fn values(&self, portal: &[u8]) -> &[Bound] {
+        let found = self.values.iter().find(|(name, _)| name == portal);
+        found.map_or(&[], |(_, values)| values)
+    }
+
     /// Portals end with their transaction.
     pub(crate) fn transaction_ended(&mut self) {
+        if !self.values.is_empty() {
+            self.values.clear();
+        }
         if !self.portals.is_empty() {
             self.portals.clear();
         }
@@ -176,7 +219,7 @@ impl ClientStatements {
 }
 
 /// What to take back when a Parse or a Close did not happen.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) enum Undo {
     /// Nothing.
     Nothing,
@@ -201,4 +244,10 @@ pub(crate) struct Rename {
     pub(crate) set: bool,
     /// Whether it was sent to the server to be prepared.
     pub(crate) sent: bool,
+}
+
+impl PartialEq for Rename {
+    fn eq(&self, other: &Self) -> bool {
+        (self.id, self.set, &self.name) == (other.id, other.set, &other.name)
+    }
 }

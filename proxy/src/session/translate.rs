@@ -7,7 +7,9 @@ use std::sync::Arc;
 use bytes::Buf;
 
 use super::failure::malformed;
-use super::replies::{Replay, Reply, Run};
+use super::replay::Replay;
+use super::replies::{Reply, Run};
+use super::rows::bound_values;
 use super::statements::{NAME_PREFIX, Rename, Undo};
 use super::{Batch, End, Phase, Rest, Session, Step};
 use crate::pool::stats::Stat;
@@ -75,6 +77,10 @@ impl Session {
 
     fn apply_query(&mut self, header: Header) -> Result<Step, End> {
         let whole = self.buffers().client_in.len() >= header.len;
+        if !self.batch.is_open() {
+            // A Query takes the unnamed statement with it (PostgreSQL docs, 55.2.3).
+            self.statements.set(b"", None);
+        }
         let decision = match self.plan.decision.take() {
             Some(decision) => decision,
             None => {
@@ -100,7 +106,7 @@ impl Session {
         let effects = self.buffers.as_deref().and_then(|buffers| {
             let there = header.len.min(buffers.client_in.len());
             let text = &buffers.client_in[HEADER..there];
-            decision.effects(text.strip_suffix(b"\0").unwrap_or(text), self.quoting)
+            decision.effects(text.strip_suffix(b"\0").unwrap_or(text), self.quoting, &[])
         });
         self.about_to_run(&decision, effects.as_deref());
         if let (true, Some(buffers)) = (self.context.tuning.load().log_queries, &self.buffers) {
@@ -167,6 +173,13 @@ impl Session {
                 self.answer(BIND_COMPLETE, Undo::Nothing);
                 return Ok(());
             }
+            if statement.decision.pins.has(PinReason::Set)
+                && let Some(buffers) = self.buffers.as_deref()
+            {
+                let values = bound_values(&buffers.client_in[HEADER + used..there]);
+                let values = values.unwrap_or_default();
+                self.statements.note_values(&portal, values);
+            }
             self.ensure_prepared(statement);
         }
         let buffers = self.buffers();
@@ -178,7 +191,8 @@ impl Session {
         buffers
             .server_out
             .extend_from_slice(&buffers.client_in[HEADER + used..there]);
-        buffers.replies.push(Reply::Bind);
+        let id = statement.as_ref().map_or(0, |s| s.id);
+        buffers.replies.push(Reply::Bind { id });
         if there < header.len {
             self.rest = Rest::Server(header.len - there);
         }
@@ -206,6 +220,7 @@ impl Session {
         {
             self.ensure_prepared(statement);
         }
+        let id = statement.as_ref().map_or(0, |s| s.id);
         let buffers = self.buffers();
         match (target, statement) {
             (messages::Target::Statement, Some(s)) => {
@@ -218,7 +233,7 @@ impl Session {
                 to_server::describe(&mut buffers.server_out, target, &name);
             }
         }
-        buffers.replies.push(Reply::Describe);
+        buffers.replies.push(Reply::Describe { id });
         Ok(())
     }
 
@@ -229,7 +244,8 @@ impl Session {
         };
         let body = &buffers.client_in[HEADER..header.len];
         let execute = messages::execute(body).map_err(|e| malformed(&e))?;
-        let statement = self.statements.portal(execute.portal).cloned();
+        let portal = execute.portal.to_vec();
+        let statement = self.statements.portal(&portal).cloned();
         let run = match &statement {
             Some(statement) => {
                 let decision = statement.decision;
@@ -246,7 +262,8 @@ impl Session {
                 {
                     return Ok(());
                 }
-                let effects = decision.effects(statement.text(), self.quoting);
+                let bound = self.statements.values(&portal);
+                let effects = decision.effects(statement.text(), self.quoting, bound);
                 self.about_to_run(&decision, effects.as_deref());
                 if self.context.tuning.load().log_queries {
                     self.log_statement(statement.text(), &decision);
@@ -254,18 +271,13 @@ impl Session {
                 self.run_of(&decision, effects.unwrap_or_default())
             }
             // A cursor of DECLARE, or an error that the server will name.
-            None => {
-                if self.transaction.status == TransactionStatus::Idle {
-                    self.pin(PinReason::UnknownState.into(), true);
-                }
-                Run {
-                    command: Command::Other,
-                    writes: true,
-                    commits: false,
-                    discards: false,
-                    effects: Vec::new(),
-                }
-            }
+            None => Run {
+                command: Command::Other,
+                writes: true,
+                commits: false,
+                discards: false,
+                effects: Vec::new(),
+            },
         };
         let buffers = self.buffers();
         buffers

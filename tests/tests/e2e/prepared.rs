@@ -248,11 +248,18 @@ fn stale_plan_is_prepared_again_and_nobody_notices() {
             ("1tT2DCZ", columns),
             "{change}"
         );
-        // One that holds a name is spared it.
-        let batch = Batch::new().bind("", "n", &[]).execute("", 0).sync();
-        assert_eq!(tags(&named.ask(&batch)), "2DCZ", "{change}");
+        // So does one that holds a name and has the result described: it is told the new columns.
+        let batch = Batch::new()
+            .bind("", "n", &[])
+            .describe_portal("")
+            .execute("", 0)
+            .sync();
+        assert_eq!(tags(&named.ask(&batch)), "2TDCZ", "{change}");
     }
-    // A write in the same implicit transaction, before: it happens once.
+    let page = stage.convoy.page("/metrics").body;
+    assert!(pgconvoy_tests::http::sum(&page, "pgconvoy_prepared_again_total") >= 3.0);
+    // Who goes by what was described before must know that it is out of date, and what ran before
+    // did not happen. When it parses the text again, it gets what is true now, everywhere.
     stage
         .direct(0)
         .run("create table log (a int); grant all on log to public");
@@ -268,11 +275,13 @@ fn stale_plan_is_prepared_again_and_nobody_notices() {
     };
     assert_eq!(write(&mut named), "12C2DCZ");
     stage.direct(0).run("alter table t add d int");
-    // What ran before it has been seen already: an error, and nothing happened.
     assert_eq!(write(&mut named), "12CEZ");
     assert_eq!(named.one("select count(*) from log"), "1");
-    let page = stage.convoy.page("/metrics").body;
-    assert!(pgconvoy_tests::http::sum(&page, "pgconvoy_prepared_again_total") >= 3.0);
+    let batch = Batch::new().bind("", "n", &[]).execute("", 0).sync();
+    assert_eq!(codes(&named.ask(&batch)), ["0A000"]);
+    let again = Batch::new().close_statement("n").parse("n", sql).sync();
+    assert_eq!(tags(&named.ask(&again)), "31Z");
+    assert_eq!(tags(&named.ask(&batch)), "2DCZ");
 }
 
 #[test]

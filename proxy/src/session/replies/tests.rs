@@ -21,8 +21,8 @@ fn answers_are_matched_in_order_and_injected_ones_are_hidden() {
             visible: false,
             undo: 1,
         },
-        Reply::Bind,
-        Reply::Describe,
+        Reply::Bind { id: 0 },
+        Reply::Describe { id: 0 },
         Reply::Execute(READ),
         Reply::Sync { visible: true },
     ]);
@@ -38,7 +38,7 @@ fn answers_are_matched_in_order_and_injected_ones_are_hidden() {
 #[test]
 fn error_drops_all_up_to_sync_and_undoes_what_never_happened() {
     let mut q = queue(vec![
-        Reply::Bind,
+        Reply::Bind { id: 0 },
         Reply::Parse {
             visible: true,
             undo: 1,
@@ -101,7 +101,7 @@ fn query_behind_a_failed_message_is_skipped_with_it() {
 fn what_was_not_asked_for_is_a_violation() {
     assert_eq!(queue(vec![]).on(Backend::DataRow), Verdict::Violation);
     assert_eq!(
-        queue(vec![Reply::Bind]).on(Backend::DataRow),
+        queue(vec![Reply::Bind { id: 0 }]).on(Backend::DataRow),
         Verdict::Violation
     );
     assert_eq!(
@@ -146,17 +146,25 @@ fn batch_starts_over_only_when_nothing_else_is_owed() {
         undo,
     };
     let mut undone = Vec::new();
-    let mut q = queue(vec![parse(1), Reply::Bind, Reply::Execute(READ)]);
+    let mut q = queue(vec![parse(1), Reply::Bind { id: 0 }, Reply::Execute(READ)]);
     assert_eq!(q.start_over(|u| undone.push(u)), Some(false));
     assert!(q.is_empty());
-    let mut q = queue(vec![Reply::Bind, parse(2), Reply::Sync { visible: true }]);
+    let mut q = queue(vec![
+        Reply::Bind { id: 0 },
+        parse(2),
+        Reply::Sync { visible: true },
+    ]);
     assert_eq!(q.start_over(|u| undone.push(u)), Some(true));
     assert_eq!(undone, [1, 2]);
     for more in [
-        vec![Reply::Bind, Reply::Sync { visible: true }, Reply::Bind],
+        vec![
+            Reply::Bind { id: 0 },
+            Reply::Sync { visible: true },
+            Reply::Bind { id: 0 },
+        ],
         vec![Reply::Sync { visible: true }, Reply::Sync { visible: true }],
         vec![Reply::Query(READ)],
-        vec![Reply::Setup, Reply::Bind],
+        vec![Reply::Setup, Reply::Bind { id: 0 }],
     ] {
         let mut q = queue(more);
         let owed = q.len();

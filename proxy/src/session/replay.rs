@@ -1,0 +1,12 @@
+//! Whether a batch may be run again.
+
+/// What a batch whose answer the client has seen nothing of may be run again for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Replay {
+    /// Nothing; or something has been seen.
+    No,
+    /// A statement that is to be prepared anew.
+    IfStale,
+    /// That, and the loss of a read's server: on another.
+    Elsewhere,
+}
