@@ -16,9 +16,12 @@ use crate::protocol::messages;
 use crate::registry::BackendKey;
 
 /// What code that was not looked at may have left, but for parameters: DISCARD ALL without our
-/// prepared statements, which stay, and as part of more.
+/// prepared statements, which stay, and as part of more. A statement that SQL has prepared can't be
+/// taken away without them: it fails, and so the connection ends.
 const SWEEP: &str = "CLOSE ALL;UNLISTEN *;SELECT pg_catalog.pg_advisory_unlock_all();\
-                     DISCARD TEMP;DISCARD SEQUENCES;";
+                     DISCARD TEMP;DISCARD SEQUENCES;\
+                     SELECT 1 OPERATOR(pg_catalog./) pg_catalog.count(*) FROM (SELECT pg_catalog.bool_or(p.from_sql) AS found \
+                     FROM pg_catalog.pg_prepared_statements p) s WHERE s.found IS NOT TRUE;";
 
 /// A server connection between or during statements.
 #[derive(Debug)]
@@ -80,15 +83,15 @@ impl Connection {
         Ok(self)
     }
 
-    /// The SQL that makes the connection the session's own, with these parameters; `None` when it
-    /// is. `session` is the number of the session, never 0.
+    /// The Query texts that make the connection the session's own, with these parameters; `None` when
+    /// it is. `session` is the number of the session, never 0.
     #[must_use]
-    pub fn carry(&self, wanted: &ParameterSet, session: u64) -> Option<String> {
+    pub fn carry(&self, wanted: &ParameterSet, session: u64) -> Option<Vec<String>> {
         if self.unseen_by != 0 && self.unseen_by != session {
-            return Some(format!("{SWEEP}{}", wanted.from_scratch()));
+            return Some(wanted.from_scratch(SWEEP));
         }
         if self.parameters_unsure {
-            return Some(wanted.from_scratch());
+            return Some(wanted.from_scratch(""));
         }
         wanted.difference(&self.parameters)
     }

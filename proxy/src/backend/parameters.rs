@@ -32,6 +32,22 @@ pub struct InvalidName(pub String);
 /// the first of the two ends the second (PostgreSQL docs, SET SESSION AUTHORIZATION).
 const IDENTITY: [&str; 2] = ["session_authorization", "role"];
 
+/// The parameter that ends what takes too long.
+const TIME_LIMIT: &str = "statement_timeout";
+
+/// The parameter that goes before all others.
+const FIRST: &str = "search_path";
+
+/// From here on an error ends the connection: what a client asks behind it must not run with what
+/// another session has left.
+const OR_END: &str = "SET exit_on_error TO on;";
+
+/// From here on it does not.
+const ALIVE: &str = "RESET exit_on_error;";
+
+/// Nothing is waited for, whatever the session before has set its transactions to be.
+const AT_ONCE: &str = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED,NOT DEFERRABLE;";
+
 /// Leaves who the session acts as at what it was when it logged in.
 const AS_ONESELF: &str = "RESET SESSION AUTHORIZATION;RESET ROLE;";
 
@@ -103,10 +119,11 @@ impl ParameterSet {
         Some(&self.entries[self.place(name).ok()?].1)
     }
 
-    /// The SQL that makes a connection with the parameters `from` one with `self`: resets what is
-    /// not wanted, sets what differs. `None` when nothing does.
+    /// The Query texts that make a connection with the parameters `from` one with `self`: resets what
+    /// is not wanted, sets what differs. `None` when nothing does. When any of it fails the server
+    /// ends the connection, so that what is sent right behind them does not run.
     #[must_use]
-    pub fn difference(&self, from: &Self) -> Option<String> {
+    pub fn difference(&self, from: &Self) -> Option<Vec<String>> {
         let mut resets = String::new();
         for (name, _) in from.iter() {
             if self.get(name).is_none() && !IDENTITY.contains(&name) {
@@ -115,36 +132,47 @@ impl ParameterSet {
                 resets.push(';');
             }
         }
-        let changed = |name: &str, value: &Setting| from.get(name) != Some(value);
+        // It would hold for all of the Query that takes it back, so that has one of its own.
+        let limited = from.get(TIME_LIMIT).is_some();
+        let changed = |name: &str, value: &Setting| {
+            from.get(name) != Some(value) || (limited && name == TIME_LIMIT)
+        };
         let sets = self.assignments(&changed);
         let identity = IDENTITY.iter().any(|n| self.get(n) != from.get(n));
-        if resets.is_empty() && sets.is_empty() && !identity {
+        if resets.is_empty() && !identity && self.iter().all(|(n, v)| from.get(n) == Some(v)) {
             return None;
         }
-        let of_others = |set: &Self| IDENTITY.iter().any(|n| set.get(n).is_some());
-        let mut sql = String::new();
-        if of_others(from) {
-            sql.push_str(AS_ONESELF);
+        let as_another = IDENTITY.iter().any(|n| from.get(n).is_some());
+        let oneself = if as_another { AS_ONESELF } else { "" };
+        let mut queries = Vec::new();
+        if limited {
+            queries.push(format!("{OR_END}RESET {TIME_LIMIT};{ALIVE}"));
         }
-        sql.push_str(&resets);
-        sql.push_str(&sets);
-        sql.push_str(&self.identity());
-        Some(sql)
+        let identity = self.identity();
+        queries.push(format!(
+            "{OR_END}{AT_ONCE}{oneself}{resets}{sets}{identity}{ALIVE}"
+        ));
+        Some(queries)
     }
 
-    /// The SQL that gives a connection the parameters, whatever it has had before.
+    /// The Query texts that give a connection the parameters, whatever it has had before, and in between
+    /// run `sweep`. As [`ParameterSet::difference`].
     #[must_use]
-    pub fn from_scratch(&self) -> String {
-        let sets = self.assignments(&|_, _| true);
-        format!("{AS_ONESELF}RESET ALL;{sets}{}", self.identity())
+    pub fn from_scratch(&self, sweep: &str) -> Vec<String> {
+        let (sets, identity) = (self.assignments(&|_, _| true), self.identity());
+        vec![
+            format!("{OR_END}{AS_ONESELF}RESET ALL;"),
+            format!("{OR_END}{AT_ONCE}{sweep}{sets}{identity}{ALIVE}"),
+        ]
     }
 
-    /// The SQL that sets those parameters again whose names `lost` names, and nothing else; none of
-    /// it needs a snapshot where that can be had, so that SET TRANSACTION may still follow.
+    /// The Query text that sets again what a connection has lost of the parameters that is left with
+    /// `actual`. None of it needs a snapshot where that can be had, so that SET TRANSACTION may
+    /// still follow.
     #[must_use]
-    pub fn again(&self, lost: impl Fn(&str) -> bool) -> Option<String> {
+    pub fn restoration(&self, actual: &Self) -> Option<String> {
         let mut sql = String::new();
-        for (name, value) in self.iter().filter(|(n, _)| lost(n)) {
+        for (name, value) in self.iter().filter(|(n, v)| actual.get(n) != Some(*v)) {
             match value {
                 Setting::Value(value) if !is_list(name) => {
                     sql.push_str("SET SESSION ");
@@ -163,33 +191,32 @@ impl ParameterSet {
             }
             sql.push(';');
         }
-        (!sql.is_empty()).then_some(sql)
+        (!sql.is_empty()).then(|| format!("{OR_END}{sql}{ALIVE}"))
     }
 
     /// The SQL that sets those of the parameters that `wanted` wants, but for who the session acts
     /// as.
     fn assignments(&self, wanted: &dyn Fn(&str, &Setting) -> bool) -> String {
-        let (mut values, mut clauses) = (String::new(), String::new());
-        for (name, value) in self.iter() {
+        let mut sql = String::new();
+        // What others name may be found by it only.
+        let first = self.iter().filter(|(name, _)| *name == FIRST);
+        for (name, value) in first.chain(self.iter().filter(|(name, _)| *name != FIRST)) {
             if IDENTITY.contains(&name) || !wanted(name, value) {
                 continue;
             }
             match value {
                 Setting::Value(value) => {
-                    values.push_str(if values.is_empty() { "SELECT " } else { "," });
-                    set_config(&mut values, name, value);
+                    sql.push_str("SELECT ");
+                    set_config(&mut sql, name, value);
                 }
                 Setting::Clause(clause) => {
-                    clauses.push_str("SET SESSION ");
-                    clauses.push_str(clause);
-                    clauses.push(';');
+                    sql.push_str("SET SESSION ");
+                    sql.push_str(clause);
                 }
             }
+            sql.push(';');
         }
-        if !values.is_empty() {
-            values.push(';');
-        }
-        values + &clauses
+        sql
     }
 
     fn identity(&self) -> String {
@@ -252,14 +279,21 @@ fn quote_name(sql: &mut String, name: &str) {
     }
 }
 
-/// An escape string means the same whatever `standard_conforming_strings` says.
+/// As an escape string that means the same whatever `standard_conforming_strings`, `backslash_quote` and
+/// the encoding of the session before are: quotes are doubled, and a byte that is no ASCII is
+/// spelled out, which makes it what it is in a startup packet, a byte in the server's encoding.
 fn quote_literal(sql: &mut String, value: &str) {
     sql.push_str("E'");
-    for c in value.chars() {
-        if c == '\'' || c == '\\' {
-            sql.push('\\');
+    for byte in value.bytes() {
+        match byte {
+            b'\'' => sql.push_str("''"),
+            b'\\' => sql.push_str("\\\\"),
+            0x20..=0x7e => sql.push(char::from(byte)),
+            _ => {
+                // Writing to a String cannot fail.
+                let _infallible = write!(sql, "\\x{byte:02x}");
+            }
         }
-        sql.push(c);
     }
     sql.push('\'');
 }
@@ -283,6 +317,13 @@ mod tests {
         set
     }
 
+    /// What stands between the words that make the server end the connection on an error.
+    fn inner(query: &str) -> String {
+        let rest = query.strip_prefix(OR_END).unwrap();
+        let rest = rest.strip_suffix(ALIVE).unwrap();
+        rest.strip_prefix(AT_ONCE).unwrap_or(rest).to_owned()
+    }
+
     #[test]
     fn equal_sets_need_no_sql() {
         let a = set(&[("DateStyle", "ISO"), ("search_path", "a, b")]);
@@ -294,11 +335,15 @@ mod tests {
     #[test]
     fn what_is_not_wanted_is_reset_and_what_differs_is_set() {
         let from = set(&[("a.b", "1"), ("timezone", "UTC")]);
-        let to = set(&[("timezone", "Europe/Paris"), ("search_path", "x, y")]);
+        let to = set(&[
+            ("datestyle", "ISO"),
+            ("search_path", "x, y"),
+            ("timezone", "UTC"),
+        ]);
         assert_eq!(
-            to.difference(&from).unwrap(),
-            "RESET \"a\".\"b\";SELECT pg_catalog.set_config(E'search_path',E'x, y',false),\
-             pg_catalog.set_config(E'timezone',E'Europe/Paris',false);"
+            inner(&to.difference(&from).unwrap()[0]),
+            "RESET \"a\".\"b\";SELECT pg_catalog.set_config(E'search_path',E'x, y',false);\
+             SELECT pg_catalog.set_config(E'datestyle',E'ISO',false);"
         );
     }
 
@@ -306,11 +351,11 @@ mod tests {
     fn what_was_set_by_its_own_words_is_set_by_them_again() {
         let to = with_clause(&[("a.b", "1")], "timezone", "TIME ZONE INTERVAL '1' HOUR");
         assert_eq!(
-            to.difference(&set(&[("a.b", "1")])).unwrap(),
+            inner(&to.difference(&set(&[("a.b", "1")])).unwrap()[0]),
             "SET SESSION TIME ZONE INTERVAL '1' HOUR;"
         );
         assert_eq!(
-            to.again(|name| name == "timezone").unwrap(),
+            inner(&to.restoration(&set(&[("a.b", "1")])).unwrap()),
             "SET SESSION TIME ZONE INTERVAL '1' HOUR;"
         );
     }
@@ -320,12 +365,12 @@ mod tests {
         let from = with_clause(&[("log_statement", "all")], "role", "ROLE a");
         let to = with_clause(&[("log_statement", "none")], "role", "ROLE b");
         assert_eq!(
-            to.difference(&from).unwrap(),
+            inner(&to.difference(&from).unwrap()[0]),
             "RESET SESSION AUTHORIZATION;RESET ROLE;\
              SELECT pg_catalog.set_config(E'log_statement',E'none',false);SET SESSION ROLE b;"
         );
         assert_eq!(
-            set(&[]).difference(&from).unwrap(),
+            inner(&set(&[]).difference(&from).unwrap()[0]),
             "RESET SESSION AUTHORIZATION;RESET ROLE;RESET \"log_statement\";"
         );
         let roles = with_clause(
@@ -333,30 +378,50 @@ mod tests {
             "session_authorization",
             "SESSION AUTHORIZATION b",
         );
+        let scratch = roles.from_scratch("CLOSE ALL;");
         assert_eq!(
-            roles.from_scratch(),
-            "RESET SESSION AUTHORIZATION;RESET ROLE;RESET ALL;SET SESSION SESSION AUTHORIZATION b;\
+            scratch[0],
+            "SET exit_on_error TO on;RESET SESSION AUTHORIZATION;RESET ROLE;RESET ALL;"
+        );
+        assert_eq!(
+            inner(&scratch[1]),
+            "CLOSE ALL;SET SESSION SESSION AUTHORIZATION b;\
              SELECT pg_catalog.set_config(E'role',E'a',false);"
         );
+    }
+
+    #[test]
+    fn time_limit_of_the_session_before_does_not_hold() {
+        let from = set(&[("statement_timeout", "5")]);
+        let queries = set(&[("a.b", "1")]).difference(&from).unwrap();
+        assert_eq!(inner(&queries[0]), "RESET statement_timeout;");
+        assert_eq!(queries.len(), 2);
+        let both = set(&[("a.b", "1"), ("statement_timeout", "5")]);
+        let queries = both.difference(&from).unwrap();
+        assert!(
+            queries[1].contains("E'statement_timeout',E'5'"),
+            "set again"
+        );
+        assert_eq!(from.difference(&from), None);
     }
 
     #[test]
     fn lost_values_are_given_again_without_a_snapshot_where_that_can_be() {
         let all = set(&[("work_mem", "7MB"), ("search_path", "a, b"), ("x.y", "z")]);
         assert_eq!(
-            all.again(|name| name != "x.y").unwrap(),
+            inner(&all.restoration(&set(&[("x.y", "z")])).unwrap()),
             "SELECT pg_catalog.set_config(E'search_path',E'a, b',false);\
              SET SESSION \"work_mem\" TO E'7MB';"
         );
-        assert_eq!(all.again(|_| false), None);
+        assert_eq!(all.restoration(&all), None);
     }
 
     #[test]
     fn values_cannot_break_out_of_their_quotes() {
-        let to = set(&[("application_name", r"it's \' here")]);
+        let to = set(&[("application_name", "it's \\' h\u{e9}re")]);
         assert_eq!(
-            to.difference(&set(&[])).unwrap(),
-            r"SELECT pg_catalog.set_config(E'application_name',E'it\'s \\\' here',false);"
+            inner(&to.difference(&set(&[])).unwrap()[0]),
+            r"SELECT pg_catalog.set_config(E'application_name',E'it''s \\'' h\xc3\xa9re',false);"
         );
     }
 

@@ -117,7 +117,8 @@ async fn run(connection: &mut Connection, sql: &[u8]) -> Result<TransactionStatu
             buf.advance(header.len);
         }
         if connection.stream.read_buf(&mut buf).await.map_err(lost)? == 0 {
-            return Err(lost(std::io::ErrorKind::UnexpectedEof.into()));
+            // It may have said why.
+            return Err(failure.unwrap_or_else(|| lost(std::io::ErrorKind::UnexpectedEof.into())));
         }
     }
 }

@@ -139,7 +139,8 @@ async fn ask(
                 continue;
             }
         };
-        if let Some(sql) = checkout.carry(parameters, NOBODY) {
+        let queries = checkout.carry(parameters, NOBODY).unwrap_or_default();
+        for sql in &queries {
             let status = reset::execute(&mut checkout, sql.as_bytes()).await?;
             if status != TransactionStatus::Idle {
                 return Err(Report::new(

@@ -117,6 +117,13 @@ pub fn describe(body: &[u8]) -> Result<Named<'_>, FrameError> {
     named(Cursor::new("Describe", body))
 }
 
+/// Whether a Describe or Close is of a statement or a portal, as far as its first byte tells. One that
+/// is of neither is an error, but no broken message.
+#[must_use]
+pub fn names_something(body: &[u8]) -> bool {
+    matches!(body.first(), Some(b'S' | b'P') | None)
+}
+
 /// Decodes Close.
 ///
 /// # Errors

@@ -151,8 +151,21 @@ fn statement(builtins: &Builtins, tokens: &[Token<'_>]) -> Decision {
         pins,
         sequence: state::sequence(tokens),
         releases: state::releases(tokens),
-        unseen: is_unseen(decision.reason),
+        unseen: is_unseen(decision.reason) || runs_another(tokens),
         ..decision
+    }
+}
+
+/// EXPLAIN of what is no query, and EXECUTE: what they run is not looked at.
+fn runs_another(tokens: &[Token<'_>]) -> bool {
+    match tokens {
+        [first, rest @ ..] if first.is_word("explain") => rest.iter().any(|token| {
+            ["create", "execute", "refresh"]
+                .iter()
+                .any(|word| token.is_word(word))
+        }),
+        [first, ..] => first.is_word("execute"),
+        [] => false,
     }
 }
 

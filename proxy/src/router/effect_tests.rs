@@ -142,6 +142,9 @@ fn what_cannot_be_read_is_unknown() {
         "SELECT set_config('a.b', 'c', false) FROM t",
         "INSERT INTO t SELECT set_config('a.b', 'c', false)",
         "SET SESSION CHARACTERISTICS AS TRANSACTION SNAPSHOT 'x'",
+        "(SELECT set_config('a.b', 'c', false))",
+        r"SET a.b = 'x\y'",
+        "SET exit_on_error = on",
     ] {
         assert_eq!(effects(sql.as_bytes(), &[]), [Effect::Unknown], "{sql}");
     }
@@ -202,4 +205,28 @@ fn deallocate_is_read_in_all_its_clothes() {
     ] {
         assert_eq!(effects(sql.as_bytes(), &[]), [effect], "{sql}");
     }
+}
+
+#[test]
+fn setting_may_be_named_with_a_word_of_the_grammar() {
+    for name in [
+        "local.x",
+        "transaction.x",
+        "constraints.x",
+        "schema.x",
+        "names.x",
+        "session.x",
+    ] {
+        let sql = format!("SET {name} = '1'");
+        let expected = clause(name, &format!("{name} = '1'"));
+        assert_eq!(effects(sql.as_bytes(), &[]), [expected], "{sql}");
+    }
+}
+
+#[test]
+fn names_are_cut_where_postgresql_cuts_them() {
+    let long = "s".repeat(63);
+    let sql = format!("SAVEPOINT {long}a; ROLLBACK TO {long}b");
+    let expected = [Effect::Savepoint(long.clone()), Effect::RollbackTo(long)];
+    assert_eq!(effects(sql.as_bytes(), &[]), expected);
 }

@@ -6,6 +6,7 @@
 //! is known to be safe. Pure: no socket, no clock, no runtime. Must not know nodes, sessions or
 //! transactions in progress; whether a replica is fresh enough is the cluster's business.
 
+mod assignment;
 mod cache;
 mod classify;
 mod effect;
@@ -30,8 +31,9 @@ use fingerprint::Seed;
 use functions::Builtins;
 use lexer::{Kind, Lexer};
 
+pub use assignment::{Assignment, Bound, Effect, Value};
 pub use cache::CacheStats;
-pub use effect::{Assignment, Bound, Effect, Value, effects};
+pub use effect::effects;
 pub use pins::{PinReason, PinSet};
 pub use route::{
     Command, Decision, Discard, LocalCommand, Reason, SequenceUse, Target, TransactionEffect,

@@ -52,9 +52,15 @@ pub(super) fn call(name: &[u8]) -> Option<PinReason> {
 /// What the one statement in `tokens` leaves behind.
 pub(super) fn pins(tokens: &[Token<'_>]) -> PinSet {
     let of = |reason: Option<PinReason>| reason.map_or(PinSet::NONE, PinSet::of);
-    of(command(tokens))
-        .and(calls(tokens))
-        .and(of(into_temp(tokens)))
+    // What EXPLAIN ANALYZE explains, it does.
+    let explained = tokens.first().is_some_and(|first| first.is_word("explain"));
+    let begins = |token: &Token<'_>| ["create", "declare"].iter().any(|word| token.is_word(word));
+    let start = tokens.iter().position(|token| explained && begins(token));
+    of(command(
+        tokens.get(start.unwrap_or(0)..).unwrap_or_default(),
+    ))
+    .and(calls(tokens))
+    .and(of(into_temp(tokens)))
 }
 
 /// What calling the function `name` does with the session's sequences; letter case is not looked

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use super::context::{Context, READ_ROOM, Tuning};
 use super::io::CLIENT_IN_MAX;
-use super::parameters::Lost;
 use super::replay::Replay;
 use super::{Demand, End, Session, failure};
 use crate::backend::connect::ConnectError;
@@ -37,17 +36,6 @@ pub(super) struct Link {
     pub(super) through: usize,
     /// Whether what was asked may be run again.
     pub(super) replay: Replay,
-    /// Which of the session's parameters are to be given back to it.
-    pub(super) restore: Restore,
-}
-
-/// What a RESET or DISCARD ALL makes necessary on a connection that is kept.
-#[derive(Debug)]
-pub(super) enum Restore {
-    /// Nothing.
-    None,
-    /// These are at the server's defaults that the client had set at its startup.
-    Due(Lost),
 }
 
 impl Link {
@@ -249,7 +237,6 @@ impl Session {
                 Target::Replica => Replay::Elsewhere,
                 Target::Primary => Replay::No,
             },
-            restore: Restore::None,
         };
         self.carry_parameters(&mut link);
         self.pins.moved();

@@ -71,6 +71,8 @@ impl Session {
         } else if self.keeps_its_connection() {
             Leftover::Session
         } else if self.transaction.status != TransactionStatus::Idle {
+            self.parameters.rolled_back();
+            self.leave_parameters(&mut link);
             Leftover::Transaction
         } else {
             self.leave_parameters(&mut link);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::context::{Buffers, Context};
-use super::replay::Replay;
+use super::replay::{Ran, Replay};
 use super::{Batch, Demand, End, Phase, Rest, Session, Step};
 use crate::error::Report;
 use crate::pool::checkout::Pool;
@@ -45,7 +45,7 @@ impl Session {
         let ours = self.keeps_its_connection();
         if link.replay == Replay::Elsewhere && !in_transaction && !ours && self.replays < REPLAYS {
             self.replays += 1;
-            self.replay(link.node.id);
+            self.replay(Some(link.node.id));
             return Ok(());
         }
         if link.through > 0 {
@@ -55,27 +55,37 @@ impl Session {
         if ours {
             return Err(End::Told(state_lost(&report)));
         }
-        self.give_up_requests(report);
+        self.give_up_requests(report, Ran::Perhaps);
         Ok(())
     }
 
-    /// The parameters that the client wants were refused.
-    pub(super) fn setup_failed(&mut self, report: Report) -> Result<(), End> {
-        if self.link.take().is_none() {
+    /// The parameters that the client wants were refused, or the connection could not be swept. That
+    /// ends the connection: nothing of what was asked behind it has run, and it may do elsewhere.
+    pub(super) fn setup_failed(&mut self, report: Report, ran: Ran) -> Result<(), End> {
+        let Some(link) = self.link.take() else {
             return Ok(());
-        }
+        };
         self.identity.registration.client().nothing_to_cancel();
         if self.keeps_its_connection() {
             return Err(End::Told(state_lost(&report)));
         }
-        self.give_up_requests(report);
+        let idle = self.transaction.status == TransactionStatus::Idle;
+        let again = ran == Ran::Nothing && link.replay != Replay::No && idle && self.replays == 0;
+        // A cancel request is answered, not tried again.
+        if again && report.code != sqlstate::QUERY_CANCELED {
+            self.replays += 1;
+            self.replay(None);
+        } else {
+            self.give_up_requests(report, ran);
+        }
         Ok(())
     }
 
     /// Tells the client of every request that will not be answered.
-    fn give_up_requests(&mut self, report: Report) {
+    fn give_up_requests(&mut self, report: Report, ran: Ran) {
         let in_transaction = self.transaction.status != TransactionStatus::Idle;
         let (owed, commits) = self.forget_requests();
+        let commits = commits && ran == Ran::Perhaps;
         if commits || self.transaction.wrote {
             // Whatever was written of it must be seen by what comes next.
             self.wrote_at = crate::clock::now();
@@ -130,10 +140,10 @@ impl Session {
         (owed, commits)
     }
 
-    /// Runs a read again that has shown nothing yet, on another node.
-    fn replay(&mut self, node: crate::cluster::NodeId) {
+    /// Runs a batch again that has shown nothing yet, on another node or another connection.
+    fn replay(&mut self, exclude: Option<crate::cluster::NodeId>) {
         let (_, _) = self.forget_requests();
-        self.exclude = Some(node);
+        self.exclude = exclude;
         self.batch = Batch::None;
         self.phase = Phase::Normal;
         self.plan.reset();

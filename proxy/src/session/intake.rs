@@ -179,7 +179,7 @@ impl Session {
     /// standby runs goes to none.
     fn for_good(&self, demand: Demand) -> Demand {
         match self.identity.mode {
-            PoolMode::Transaction | PoolMode::Statement if !self.serializable => demand,
+            PoolMode::Transaction | PoolMode::Statement if !self.makes.serializable => demand,
             PoolMode::Session | PoolMode::Transaction | PoolMode::Statement => Demand {
                 target: Target::Primary,
             },

@@ -132,6 +132,8 @@ struct Transaction {
     wrote: bool,
     /// Whether a statement has failed since the last ReadyForQuery.
     failed: bool,
+    /// Whether a procedure has run since then, which may have committed something.
+    called: bool,
 }
 
 impl Transaction {
@@ -140,7 +142,17 @@ impl Transaction {
         status: TransactionStatus::Idle,
         wrote: false,
         failed: false,
+        called: false,
     };
+}
+
+/// What a session's parameters make of its statements.
+#[derive(Clone, Copy, Debug, Default)]
+struct Makes {
+    /// Its transactions are such as no standby runs.
+    serializable: bool,
+    /// What it creates may be temporary.
+    temporary: bool,
 }
 
 /// Why a session ends.
@@ -206,8 +218,8 @@ pub struct Session {
     ///
     /// [`Connection::serial`]: crate::backend::connection::Connection::serial
     sequences_on: u64,
-    /// Its transactions are such as no standby runs.
-    serializable: bool,
+    /// What follows from its parameters.
+    makes: Makes,
     /// When this session last wrote ([`clock::now`]).
     wrote_at: u64,
     /// The node that answered the last read.
@@ -278,7 +290,7 @@ impl Session {
             told,
             told_before: None,
             sequences_on: 0,
-            serializable: false,
+            makes: Makes::default(),
             wrote_at: clock::NEVER,
             read_node: None,
             transaction_began: clock::NEVER,

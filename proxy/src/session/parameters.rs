@@ -12,46 +12,6 @@ use crate::router::{Assignment, Effect, Value};
 /// Savepoints that are remembered within a transaction.
 const MAX_SAVEPOINTS: usize = 1024;
 
-/// What of the connection's own values a statement has taken away that the session still wants.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Lost {
-    /// These.
-    Some(Vec<String>),
-    /// All but who the session acts as.
-    AllButIdentity,
-    /// All.
-    All,
-}
-
-impl Lost {
-    /// Whether the parameter `name` is one of them.
-    pub(super) fn has(&self, name: &str) -> bool {
-        match self {
-            Self::Some(names) => names.iter().any(|lost| lost == name),
-            Self::AllButIdentity => !is_identity(name),
-            Self::All => true,
-        }
-    }
-
-    /// What is lost of both; more than that does no harm.
-    pub(super) fn and(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::Some(mut names), Self::Some(more)) => {
-                names.extend(more);
-                Self::Some(names)
-            }
-            (Self::AllButIdentity, Self::AllButIdentity) => Self::AllButIdentity,
-            (Self::AllButIdentity, Self::Some(names))
-            | (Self::Some(names), Self::AllButIdentity)
-                if !names.iter().any(|name| is_identity(name)) =>
-            {
-                Self::AllButIdentity
-            }
-            _ => Self::All,
-        }
-    }
-}
-
 fn is_identity(name: &str) -> bool {
     matches!(name, "role" | "session_authorization")
 }
@@ -61,17 +21,23 @@ fn is_identity(name: &str) -> bool {
 pub(super) enum Outcome {
     /// The session knows its parameters.
     Known,
-    /// So it does, but the connection lacks some of them.
-    Lost(Lost),
     /// It does not know them any more.
     Unknown,
+}
+
+/// What a session wants, and what its server connection has: less, after a RESET, which goes back to
+/// what the connection was opened with.
+#[derive(Clone, Debug)]
+struct State {
+    wanted: Arc<ParameterSet>,
+    actual: Arc<ParameterSet>,
 }
 
 /// A transaction's way back.
 #[derive(Debug)]
 struct History {
-    at_start: Arc<ParameterSet>,
-    savepoints: Vec<(String, Arc<ParameterSet>)>,
+    at_start: State,
+    savepoints: Vec<(String, State)>,
 }
 
 /// Which parameters were set or reset.
@@ -85,7 +51,7 @@ enum Touched {
 #[derive(Debug)]
 pub(super) struct Parameters {
     startup: Arc<ParameterSet>,
-    current: Arc<ParameterSet>,
+    state: State,
     history: Option<Box<History>>,
     /// Since the server was last in no transaction.
     touched: Touched,
@@ -94,22 +60,44 @@ pub(super) struct Parameters {
 impl Parameters {
     /// As the client asked for at its startup.
     pub(super) fn new(startup: Arc<ParameterSet>) -> Self {
+        let state = State {
+            wanted: Arc::clone(&startup),
+            actual: Arc::clone(&startup),
+        };
         Self {
-            current: Arc::clone(&startup),
             startup,
+            state,
             history: None,
             touched: Touched::Some(Vec::new()),
         }
     }
 
-    /// As they are now.
+    /// What the session wants.
     pub(super) fn current(&self) -> &Arc<ParameterSet> {
-        &self.current
+        &self.state.wanted
+    }
+
+    /// What its server connection has.
+    pub(super) fn actual(&self) -> &Arc<ParameterSet> {
+        &self.state.actual
+    }
+
+    /// Whether the connection lacks something.
+    pub(super) fn are_lacking(&self) -> bool {
+        !Arc::ptr_eq(&self.state.wanted, &self.state.actual)
+    }
+
+    /// The connection has been given what the session wants.
+    pub(super) fn are_given(&mut self) {
+        self.state.actual = Arc::clone(&self.state.wanted);
     }
 
     /// Takes an equal set that others have, too.
     pub(super) fn share(&mut self, equal: Arc<ParameterSet>) {
-        self.current = equal;
+        if !self.are_lacking() {
+            self.state.actual = Arc::clone(&equal);
+        }
+        self.state.wanted = equal;
     }
 
     /// Whether something may have to be taken back.
@@ -141,12 +129,13 @@ impl Parameters {
             Effect::None | Effect::Deallocate(_) => Outcome::Known,
             Effect::Unknown => Outcome::Unknown,
             Effect::Set(assignments) => self.set(assignments),
-            Effect::Reset(name) => self.reset(name),
+            Effect::Reset(name) => self.reset(&name),
             Effect::ResetAll => self.reset_all(),
             Effect::DiscardAll => {
                 self.touch_all();
-                self.current = Arc::clone(&self.startup);
-                self.lost(Lost::All)
+                self.state.wanted = Arc::clone(&self.startup);
+                self.state.actual = Arc::default();
+                self.meet()
             }
             Effect::Savepoint(name) => self.savepoint(name),
             Effect::Release(name) => self.leave(&name, false),
@@ -162,7 +151,7 @@ impl Parameters {
     /// The transaction was rolled back.
     pub(super) fn rolled_back(&mut self) {
         if let Some(history) = self.history.take() {
-            self.current = history.at_start;
+            self.state = history.at_start;
         }
     }
 
@@ -170,8 +159,9 @@ impl Parameters {
     /// is what to carry: of two SETs of `DateStyle` the second may change half of it only.
     pub(super) fn reported(&mut self, name: &str, value: &str) {
         let lower = name.to_ascii_lowercase();
-        let carried = self.current.get(&lower);
-        if self.has_touched(&lower) && carried.is_some() && carried != self.startup.get(&lower) {
+        let carried = self.state.wanted.get(&lower);
+        let given = carried.is_some() && carried == self.state.actual.get(&lower);
+        if self.has_touched(&lower) && given && carried != self.startup.get(&lower) {
             self.adopt(&lower, value);
         }
     }
@@ -179,15 +169,14 @@ impl Parameters {
     /// The server reports a value that no statement is known to have set. Not to be taken back: it
     /// is reported at the transaction's end.
     pub(super) fn adopt(&mut self, name: &str, value: &str) {
-        let mut set = ParameterSet::clone(&self.current);
-        set.set(name.to_ascii_lowercase(), Setting::Value(value.to_owned()));
-        self.current = self.shared(set);
+        let name = name.to_ascii_lowercase();
+        self.change(|set| set.set(name.clone(), Setting::Value(value.to_owned())));
     }
 
     fn history(&mut self) -> &mut History {
         self.history.get_or_insert_with(|| {
             Box::new(History {
-                at_start: Arc::clone(&self.current),
+                at_start: self.state.clone(),
                 savepoints: Vec::new(),
             })
         })
@@ -207,14 +196,20 @@ impl Parameters {
         self.touched = Touched::All;
     }
 
-    fn set(&mut self, assignments: Vec<Assignment>) -> Outcome {
-        let mut set = ParameterSet::clone(&self.current);
-        for assignment in assignments {
-            self.touch(&assignment.name);
-            assign(&mut set, assignment);
+    /// What happens to the session's parameters and to the connection's alike.
+    fn change(&mut self, change: impl Fn(&mut ParameterSet)) {
+        let mut actual = ParameterSet::clone(&self.state.actual);
+        change(&mut actual);
+        if self.are_lacking() {
+            let mut wanted = ParameterSet::clone(&self.state.wanted);
+            change(&mut wanted);
+            self.state.wanted = self.shared(wanted);
+            self.state.actual = Arc::new(actual);
+            let _known = self.meet();
+        } else {
+            self.state.wanted = self.shared(actual);
+            self.state.actual = Arc::clone(&self.state.wanted);
         }
-        self.current = self.shared(set);
-        Outcome::Known
     }
 
     /// Sessions that want the same as they began with share one object with the others.
@@ -226,52 +221,56 @@ impl Parameters {
         }
     }
 
-    fn reset(&mut self, name: String) -> Outcome {
-        self.touch(&name);
-        let startup = self.startup.get(&name).cloned();
-        let mut set = ParameterSet::clone(&self.current);
-        if name == "session_authorization" {
-            set.remove("role");
+    /// Equal sets are one object: nothing is lacking then.
+    fn meet(&mut self) -> Outcome {
+        if self.state.wanted == self.state.actual {
+            self.are_given();
         }
-        let lost = startup.is_some();
-        match startup {
-            Some(value) => set.set(name.clone(), value),
-            None => set.remove(&name),
+        Outcome::Known
+    }
+
+    fn set(&mut self, assignments: Vec<Assignment>) -> Outcome {
+        for assignment in assignments {
+            self.touch(&assignment.name);
+            self.change(|set| assign(set, &assignment));
         }
-        self.current = self.shared(set);
-        if lost {
-            self.lost(Lost::Some(vec![name]))
-        } else {
-            Outcome::Known
+        Outcome::Known
+    }
+
+    fn reset(&mut self, name: &str) -> Outcome {
+        self.touch(name);
+        // SET SESSION AUTHORIZATION and its RESET end SET ROLE.
+        let gone = |n: &str| n == name || (name == "session_authorization" && n == "role");
+        let mut wanted = self.state.wanted.filtered(|n| !gone(n));
+        for (n, value) in self.startup.iter().filter(|(n, _)| gone(n)) {
+            wanted.set(n.to_owned(), value.clone());
         }
+        let actual = self.state.actual.filtered(|n| !gone(n));
+        self.state.wanted = self.shared(wanted);
+        self.state.actual = Arc::new(actual);
+        self.meet()
     }
 
     fn reset_all(&mut self) -> Outcome {
         self.touch_all();
-        let mut set = self.startup.filtered(|name| !is_identity(name));
-        for (name, value) in self.current.iter().filter(|(name, _)| is_identity(name)) {
-            set.set(name.to_owned(), value.clone());
+        let mut wanted = self.startup.filtered(|name| !is_identity(name));
+        for (name, value) in self.state.wanted.iter().filter(|(n, _)| is_identity(n)) {
+            wanted.set(name.to_owned(), value.clone());
         }
-        self.current = self.shared(set);
-        self.lost(Lost::AllButIdentity)
-    }
-
-    fn lost(&self, lost: Lost) -> Outcome {
-        if self.current.iter().any(|(name, _)| lost.has(name)) {
-            Outcome::Lost(lost)
-        } else {
-            Outcome::Known
-        }
+        let actual = self.state.actual.filtered(is_identity);
+        self.state.wanted = self.shared(wanted);
+        self.state.actual = Arc::new(actual);
+        self.meet()
     }
 
     fn savepoint(&mut self, name: String) -> Outcome {
-        let current = Arc::clone(&self.current);
+        let state = self.state.clone();
         let savepoints = &mut self.history().savepoints;
         if savepoints.len() >= MAX_SAVEPOINTS {
             // One that is used again may be among those forgotten.
             savepoints.remove(0);
         }
-        savepoints.push((name, current));
+        savepoints.push((name, state));
         Outcome::Known
     }
 
@@ -282,9 +281,9 @@ impl Parameters {
             return Outcome::Unknown;
         };
         if back {
-            let then = Arc::clone(&savepoints[at].1);
+            let then = savepoints[at].1.clone();
             savepoints.truncate(at + 1);
-            self.current = then;
+            self.state = then;
         } else {
             savepoints.truncate(at);
         }
@@ -292,16 +291,16 @@ impl Parameters {
     }
 }
 
-fn assign(set: &mut ParameterSet, assignment: Assignment) {
+fn assign(set: &mut ParameterSet, assignment: &Assignment) {
     if assignment.name == "session_authorization" {
         // It ends SET ROLE (PostgreSQL docs, SET SESSION AUTHORIZATION).
         set.remove("role");
     }
-    let value = match assignment.value {
-        Value::Literal(value) => Setting::Value(value),
-        Value::Clause(clause) => Setting::Clause(clause),
+    let value = match &assignment.value {
+        Value::Literal(value) => Setting::Value(value.clone()),
+        Value::Clause(clause) => Setting::Clause(clause.clone()),
     };
-    set.set(assignment.name, value);
+    set.set(assignment.name.clone(), value);
 }
 
 #[cfg(test)]
@@ -370,29 +369,37 @@ mod tests {
     }
 
     #[test]
-    fn resets_go_back_to_the_startup_and_tell_what_the_connection_has_lost() {
+    fn resets_go_back_to_the_startup_and_the_connection_lacks_that_until_it_is_given() {
         let mut session = session(&[("datestyle", "German"), ("role", "r")]);
-        assert_eq!(
-            run(&mut session, "set work_mem = 1; reset work_mem"),
-            Outcome::Known
+        run(&mut session, "set work_mem = 1; reset work_mem");
+        assert!(!session.are_lacking());
+        run(
+            &mut session,
+            "set datestyle = iso; reset DateStyle; set a.b = 1",
         );
-        assert_eq!(
-            run(&mut session, "set datestyle = iso; reset DateStyle"),
-            Outcome::Lost(Lost::Some(vec!["datestyle".to_owned()]))
-        );
-        run(&mut session, "set role x; set a.b = 1");
-        assert_eq!(
-            run(&mut session, "reset all"),
-            Outcome::Lost(Lost::AllButIdentity)
-        );
+        assert!(session.are_lacking());
+        assert_eq!(shown(&session), ["a.b = 1", "datestyle=German", "role=r"]);
+        let actual: Vec<&str> = session.actual().iter().map(|(name, _)| name).collect();
+        assert_eq!(actual, ["a.b", "role"], "what was set since is there");
+        session.rolled_back();
+        assert!(!session.are_lacking(), "it was not reset after all");
+        run(&mut session, "set role x; set a.b = 1; reset all");
         assert_eq!(shown(&session), ["datestyle=German", "role x"]);
-        assert_eq!(run(&mut session, "discard all"), Outcome::Lost(Lost::All));
+        assert_eq!(session.actual().len(), 1);
+        session.are_given();
+        session.committed();
+        run(&mut session, "discard all");
         assert_eq!(shown(&session), ["datestyle=German", "role=r"]);
+        assert!(session.actual().is_empty());
+        session.rolled_back();
+        assert!(!session.are_lacking());
         run(&mut session, "set session authorization y");
         assert_eq!(
             shown(&session),
             ["datestyle=German", "session authorization y"]
         );
+        run(&mut session, "savepoint s; reset datestyle; rollback to s");
+        assert!(!session.are_lacking());
     }
 
     #[test]

@@ -35,6 +35,9 @@ const SIGNS: [(PinReason, &str); 5] = [
     ),
 ];
 
+/// The question must not wait for what the session has set its transactions to be.
+const AT_ONCE: &str = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED,NOT DEFERRABLE;";
+
 /// What DISCARD ALL leaves: libraries, a temporary schema, the state of `random()`, and who knows.
 const TRACES: [PinReason; 4] = [
     PinReason::Load,
@@ -127,7 +130,7 @@ impl Pins {
             return None;
         }
         let signs: Vec<&str> = asked.iter().map(|(_, sign)| *sign).collect();
-        Some(format!("SELECT {}", signs.join(",")))
+        Some(format!("{AT_ONCE}SELECT {}", signs.join(",")))
     }
 
     fn asked(&self) -> Vec<(PinReason, &'static str)> {

@@ -249,6 +249,10 @@ impl Session {
                 }
                 self.plan.bound = true;
             }
+            // The server says that it does not know that kind.
+            Frontend::Describe | Frontend::Close if !messages::names_something(body) => {
+                self.plan.demand(Target::Primary);
+            }
             Frontend::Describe => {
                 let named = messages::describe(body).map_err(|e| malformed(&e))?;
                 match named.target {

@@ -6,7 +6,7 @@
 use bytes::Buf;
 
 use super::context::Buffers;
-use super::replay::Replay;
+use super::replay::{Ran, Replay};
 use super::replies::{Reply, Verdict};
 use super::settings::Tag;
 use super::stale::Staleness;
@@ -19,7 +19,7 @@ use crate::error::Report;
 use crate::metrics::Severity;
 use crate::protocol::error_fields::ErrorView;
 use crate::protocol::frame::{self, Backend, HEADER, Header, TransactionStatus};
-use crate::protocol::messages;
+use crate::protocol::{messages, to_client};
 use crate::registry::Activity;
 
 /// What one message asks for beyond passing it on.
@@ -40,7 +40,7 @@ enum After {
     /// The server is about to close the connection, or does what makes no sense.
     Lost(Report),
     /// The client's parameters could not be set.
-    SetupFailed(Report),
+    SetupFailed(Report, Ran),
 }
 
 impl Session {
@@ -58,7 +58,7 @@ impl Session {
                 Err(e) => return self.lose_server(failure::server_violation(&e.to_string())),
             };
             let Some((kind, header)) = next else { break };
-            let own = is_own(buffers.replies.front());
+            let own = buffers.replies.front_is_own();
             if buffers.server_in.len() < header.len && (own || !streams(kind)) {
                 break;
             }
@@ -87,11 +87,11 @@ impl Session {
                     self.on_ready(status);
                 }
                 After::Failed => {
-                    self.pass_on(header);
+                    self.pass_error_on(header);
                     self.on_failed();
                 }
                 After::Lost(report) => return self.lose_server(report),
-                After::SetupFailed(report) => return self.setup_failed(report),
+                After::SetupFailed(report, ran) => return self.setup_failed(report, ran),
             }
             self.answer_locals();
             if self.link.is_none() || self.through() > 0 {
@@ -111,7 +111,7 @@ impl Session {
         if link.replay != Replay::No {
             let body = &buffers.server_in[HEADER.min(header.len)..];
             let goes = kind == Backend::ErrorResponse && is_fatal(&ErrorView::new(body));
-            let own = is_own(buffers.replies.front());
+            let own = buffers.replies.front_is_own();
             if goes || own {
                 return;
             }
@@ -152,6 +152,19 @@ impl Session {
         move_front(buffers, there);
     }
 
+    /// Passes an error on, in which statements are called what the client calls them.
+    fn pass_error_on(&mut self, header: Header) {
+        let renamed = (self.buffers.as_deref()).and_then(|buffers| {
+            let body = buffers.server_in.get(HEADER..header.len)?;
+            self.statements.in_clients_words(body)
+        });
+        let (Some(fields), Some(buffers)) = (renamed, self.buffers.as_deref_mut()) else {
+            return self.pass_on(header);
+        };
+        to_client::error_response(&mut buffers.client_out, &fields);
+        self.drop_message(header);
+    }
+
     fn drop_message(&mut self, header: Header) {
         self.drop_bytes(header.len);
     }
@@ -171,9 +184,11 @@ impl Session {
             &buffers.server_in[HEADER.min(header.len)..header.len.min(buffers.server_in.len())];
         let mut completed = None;
         match kind {
+            // What the server has to say of our own requests is no matter of the client.
+            Backend::NoticeResponse if buffers.replies.front_is_own() => return After::Hidden,
             Backend::NoticeResponse | Backend::NotificationResponse => return After::Nothing,
             Backend::ParameterStatus => {
-                let own = is_own(buffers.replies.front()) || link.restore.is_due();
+                let own = buffers.replies.front_is_own() || self.parameters.are_lacking();
                 return on_parameter(&mut link.checkout, body, own);
             }
             Backend::ErrorResponse => {
@@ -182,11 +197,14 @@ impl Session {
                 self.context.metrics.error(code);
                 link.node.metrics.error(severity(&view));
                 if is_fatal(&view) {
-                    return After::Lost(failure::server_said(&view, &link.node.label));
+                    let own = buffers.replies.front_is_own();
+                    return ends(&view, own, &link.node.label);
                 }
             }
-            Backend::CommandComplete if !is_own(buffers.replies.front()) => {
-                completed = Some((Tag::of(body), buffers.replies.next_effect()));
+            // With some rows of it, too, its functions have been called.
+            Backend::CommandComplete | Backend::PortalSuspended => {
+                let own = buffers.replies.front_is_own();
+                completed = (!own).then(|| (Tag::of(body), buffers.replies.next_effect()));
             }
             Backend::CopyInResponse => {
                 if buffers.replies.copy_in_began() {
@@ -204,7 +222,6 @@ impl Session {
             }
             Backend::BindComplete
             | Backend::CloseComplete
-            | Backend::CommandComplete
             | Backend::CopyOutResponse
             | Backend::CopyData
             | Backend::CopyDone
@@ -214,7 +231,6 @@ impl Session {
             | Backend::NoData
             | Backend::ParameterDescription
             | Backend::ParseComplete
-            | Backend::PortalSuspended
             | Backend::ReadyForQuery
             | Backend::RowDescription => {}
         }
@@ -299,6 +315,7 @@ impl Session {
         }
         self.settle_parameters(status == TransactionStatus::Idle);
         self.transaction.failed = false;
+        self.transaction.called = false;
         if !more {
             self.restore_parameters();
             self.ask_pins();
@@ -363,6 +380,17 @@ fn is_fatal(view: &ErrorView<'_>) -> bool {
     severity(view) != Severity::Error
 }
 
+/// The server ends the connection with this error, as it does when it can't do what we ask of it
+/// ourselves; or because it goes, whatever it was asked (class 57, operator intervention).
+fn ends(view: &ErrorView<'_>, own: bool, node: &str) -> After {
+    let goes = view.get(b'C').is_some_and(|code| code.starts_with(b"57P"));
+    if own && !goes {
+        After::SetupFailed(failure::setup(view), Ran::Nothing)
+    } else {
+        After::Lost(failure::server_said(view, node))
+    }
+}
+
 /// Whether a message is passed on as it comes, however long it is.
 fn streams(kind: Backend) -> bool {
     match kind {
@@ -421,11 +449,6 @@ fn move_front(buffers: &mut Buffers, n: usize) {
     }
 }
 
-/// Whether what is answered was asked by us.
-fn is_own<U>(front: Option<&Reply<U>>) -> bool {
-    matches!(front, Some(Reply::Setup | Reply::Probe))
-}
-
 /// What a node is (`in_hot_standby`) is no matter of the client, who talks to all. What changes
 /// for a request of our own, the client is told when that is done.
 fn on_parameter(connection: &mut Connection, body: &[u8], own: bool) -> After {
@@ -454,7 +477,9 @@ fn after(verdict: Verdict, kind: Backend, body: &[u8]) -> After {
             Err(e) => After::Lost(failure::server_violation(&e.to_string())),
         },
         Verdict::RelayError => After::Failed,
-        Verdict::SetupFailed => After::SetupFailed(failure::setup(&ErrorView::new(body))),
+        Verdict::SetupFailed => {
+            After::SetupFailed(failure::setup(&ErrorView::new(body)), Ran::Perhaps)
+        }
         Verdict::Violation => After::Lost(failure::server_violation(&format!(
             "{kind:?} was not asked for"
         ))),

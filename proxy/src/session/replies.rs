@@ -58,6 +58,24 @@ pub(crate) enum Reply<U> {
 }
 
 impl<U> Reply<U> {
+    /// Whether ReadyForQuery comes in the end.
+    fn is_end(&self) -> bool {
+        match self {
+            Self::Sync { .. }
+            | Self::Query(_)
+            | Self::Function
+            | Self::Setup
+            | Self::Probe
+            | Self::LocalReady { .. } => true,
+            Self::Parse { .. }
+            | Self::Bind { .. }
+            | Self::Describe { .. }
+            | Self::Execute(_)
+            | Self::Close { .. }
+            | Self::Local { .. } => false,
+        }
+    }
+
     /// What to take back if it does not come.
     fn into_undo(self) -> Option<U> {
         match self {
@@ -199,20 +217,7 @@ impl<U> Replies<U> {
 
     /// Whether something outstanding gives back ReadyForQuery in the end.
     pub(crate) fn has_end(&self) -> bool {
-        self.queue.iter().any(|reply| match reply {
-            Reply::Sync { .. }
-            | Reply::Query(_)
-            | Reply::Function
-            | Reply::Setup
-            | Reply::Probe
-            | Reply::LocalReady { .. } => true,
-            Reply::Parse { .. }
-            | Reply::Bind { .. }
-            | Reply::Describe { .. }
-            | Reply::Execute(_)
-            | Reply::Close { .. }
-            | Reply::Local { .. } => false,
-        })
+        self.queue.iter().any(Reply::is_end)
     }
 
     /// Whether what a name means may still be taken back (`undoes` tells whether a note does that), or
@@ -230,6 +235,11 @@ impl<U> Replies<U> {
             | Reply::Probe
             | Reply::LocalReady { .. } => false,
         })
+    }
+
+    /// Whether what is answered was asked by us.
+    pub(crate) fn front_is_own(&self) -> bool {
+        matches!(self.queue.front(), Some(Reply::Setup | Reply::Probe))
     }
 
     /// How many answers are owed.
@@ -315,30 +325,14 @@ impl<U> Replies<U> {
 
     /// Whether nothing is owed but answers to requests of our own.
     pub(crate) fn has_only_setup(&self) -> bool {
-        self.queue.iter().all(|r| matches!(r, Reply::Setup))
+        let own = |r: &Reply<U>| matches!(r, Reply::Setup);
+        self.queue.iter().all(own)
     }
 
     /// A batch is to be done again from its beginning: empties the queue, handing each undo out. Tells
     /// whether its Sync was sent; `None`, and nothing is done, when more than the batch is owed.
     pub(crate) fn start_over(&mut self, mut undo: impl FnMut(U)) -> Option<bool> {
-        let mut ends = self
-            .queue
-            .iter()
-            .enumerate()
-            .filter(|(_, reply)| match reply {
-                Reply::Sync { .. }
-                | Reply::Query(_)
-                | Reply::Function
-                | Reply::Setup
-                | Reply::Probe
-                | Reply::LocalReady { .. } => true,
-                Reply::Parse { .. }
-                | Reply::Bind { .. }
-                | Reply::Describe { .. }
-                | Reply::Execute(_)
-                | Reply::Close { .. }
-                | Reply::Local { .. } => false,
-            });
+        let mut ends = (self.queue.iter().enumerate()).filter(|(_, reply)| reply.is_end());
         let synced = match (ends.next(), ends.next()) {
             (None, _) => false,
             (Some((at, Reply::Sync { .. })), None) if at + 1 == self.queue.len() => true,

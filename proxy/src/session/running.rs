@@ -6,10 +6,11 @@ use super::replies::Run;
 use crate::clock;
 use crate::metrics::{QueryRoute, StatementKind};
 use crate::pool::stats::Stat;
-use crate::protocol::frame::TransactionStatus;
+use crate::protocol::frame::{HEADER, TransactionStatus};
 use crate::registry::Activity;
 use crate::router::{
-    Command, Decision, Discard, Effect, PinReason, PinSet, SequenceUse, Target, TransactionEffect,
+    Command, Decision, Discard, Effect, PinReason, PinSet, Reason, SequenceUse, Target,
+    TransactionEffect,
 };
 
 impl Session {
@@ -101,12 +102,17 @@ impl Session {
         let mut pins = decision.pins;
         if let Some(effects) = effects {
             self.about_to_set(effects);
-            if !effects.contains(&Effect::Unknown) {
+            if !effects.contains(&Effect::Unknown) && !self.needs_its_role(effects) {
                 pins = pins.without(PinReason::Set.into());
             }
         }
         pins = pins.and(self.note_sequences(decision));
+        if self.makes.temporary && decision.command == Command::Ddl {
+            pins = pins.and(PinReason::TempTable.into());
+        }
+        self.transaction.called |= decision.reason == Reason::Procedure;
         let alone = self.transaction.status == TransactionStatus::Idle
+            && !self.makes.temporary
             && decision.transaction == TransactionEffect::None
             && !decision.releases
             && self.buffers.as_ref().is_none_or(|b| b.replies.is_empty());
@@ -115,6 +121,30 @@ impl Session {
         } else if decision.releases && !self.pins.is_empty() {
             self.pins.doubt();
         }
+    }
+
+    /// A FunctionCall names its function by number (PostgreSQL docs, 55.7). Those of locks and settings
+    /// have always had the same.
+    fn called(oid: Option<u32>) -> PinSet {
+        match oid {
+            Some(1599) => PinReason::Seed.into(),
+            Some(2078) => PinReason::Set.into(),
+            Some(2880..=2892) => PinReason::AdvisoryLock.into(),
+            Some(_) => PinSet::NONE,
+            None => PinReason::UnknownState.into(),
+        }
+    }
+
+    /// Before a FunctionCall: what any function does is not looked at.
+    pub(super) fn note_function_call(&mut self) {
+        let oid = self.buffers.as_deref().and_then(|buffers| {
+            let bytes = buffers.client_in.get(HEADER..HEADER + 4)?;
+            Some(u32::from_be_bytes(bytes.try_into().ok()?))
+        });
+        if let Some(link) = &mut self.link {
+            link.checkout.unseen_by = self.number;
+        }
+        self.pin(Self::called(oid), false);
     }
 
     /// Any write may take a sequence's next value. That is remembered for `currval` and `lastval`, and

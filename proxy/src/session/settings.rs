@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use super::Session;
-use super::attach::{Link, Restore};
-use super::parameters::{Lost, Outcome};
+use super::attach::Link;
+use super::parameters::Outcome;
 use super::replies::Reply;
+use super::{Makes, Session};
 use crate::backend::parameters::{ParameterSet, Setting};
 use crate::backend::reported::Reported;
 use crate::protocol::frame::TransactionStatus;
@@ -14,7 +14,7 @@ use crate::protocol::{to_client, to_server};
 use crate::router::{Decision, Effect, PinReason, Quoting, SequenceUse};
 
 /// What makes a server forget a session's sequences.
-const FORGET_SEQUENCES: &str = "DISCARD SEQUENCES;";
+const FORGET_SEQUENCES: &str = "SET exit_on_error TO on;DISCARD SEQUENCES;RESET exit_on_error";
 
 /// What a CommandComplete says of the transaction and of the connection's own state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,14 +73,8 @@ impl Session {
         let Some(effect) = effect.filter(|effect| *effect != Effect::None) else {
             return;
         };
-        match self.parameters.apply(effect) {
-            Outcome::Known => {}
-            Outcome::Lost(lost) => {
-                if let Some(link) = &mut self.link {
-                    link.restore.add(lost);
-                }
-            }
-            Outcome::Unknown => self.pin(PinReason::Set.into(), true),
+        if self.parameters.apply(effect) == Outcome::Unknown {
+            self.pin(PinReason::Set.into(), true);
         }
         self.parameters_changed();
     }
@@ -88,7 +82,8 @@ impl Session {
     /// ReadyForQuery has come: what the server says of its parameters is true for the client.
     pub(super) fn settle_parameters(&mut self, idle: bool) {
         // What a RESET has changed is given back before the client is told anything.
-        let link = self.link.as_ref().filter(|l| !l.restore.is_due());
+        let lacking = self.parameters.are_lacking();
+        let link = self.link.as_ref().filter(|_| !lacking);
         let news = link.map(|l| &l.checkout.reported);
         let news = news.filter(|reported| !reported.looks_like(&self.told));
         if let Some(reported) = news.cloned() {
@@ -106,8 +101,12 @@ impl Session {
         if !self.parameters.were_touched() && !self.parameters.is_open() {
             return;
         }
-        if self.transaction.failed {
+        if self.transaction.failed && self.parameters.is_open() {
             self.parameters.rolled_back();
+            if self.transaction.called {
+                // A part of it may have been committed.
+                self.pin(PinReason::Set.into(), true);
+            }
         }
         self.parameters.committed();
         for (name, value) in self.told.iter().filter(|(name, _)| can_be_set(name)) {
@@ -135,7 +134,10 @@ impl Session {
         self.parameters.share(common);
         let current = self.parameters.current();
         self.space = self.context.space(current);
-        self.serializable = is_serializable(current);
+        self.makes = Makes {
+            serializable: says(current, "default_transaction_isolation", "serializable"),
+            temporary: says(current, "search_path", "pg_temp"),
+        };
     }
 
     /// Before a statement that sets something: until the server has said what came of it, text is
@@ -160,26 +162,53 @@ impl Session {
         }
     }
 
+    /// Whether something is set that may take the rights of the role that the session acts as: it can't
+    /// be set again before that role is taken, nor taken back after it is left.
+    pub(super) fn needs_its_role(&self, effects: &[Effect]) -> bool {
+        let identity = |name: &str| matches!(name, "role" | "session_authorization");
+        let mut carried = self.parameters.current().iter();
+        let mut acts = carried.any(|(name, _)| identity(name));
+        effects.iter().any(|effect| match effect {
+            Effect::Set(set) => set.iter().any(|a| {
+                acts |= identity(&a.name);
+                acts && is_reserved(&a.name)
+            }),
+            Effect::Reset(name) => acts && is_reserved(name),
+            Effect::None
+            | Effect::ResetAll
+            | Effect::DiscardAll
+            | Effect::Deallocate(_)
+            | Effect::Savepoint(_)
+            | Effect::Release(_)
+            | Effect::RollbackTo(_)
+            | Effect::Unknown => false,
+        })
+    }
+
     /// Gives the connection back the startup parameters that a RESET has taken away, as soon as that
     /// can be done.
     pub(super) fn restore_parameters(&mut self) {
         let failed = self.transaction.status == TransactionStatus::Failed;
         let owed = self.buffers.as_ref().is_some_and(|b| !b.replies.is_empty());
-        let Some(link) = self.link.as_mut() else {
-            return;
-        };
-        let Restore::Due(lost) = &link.restore else {
-            return;
-        };
-        if failed || owed || self.batch.is_open() {
+        let quiet = self.link.is_some() && !failed && !owed && !self.batch.is_open();
+        if !quiet || !self.parameters.are_lacking() {
             return;
         }
-        let sql = self.parameters.current().again(|name| lost.has(name));
-        link.restore = Restore::None;
-        let Some(sql) = sql else { return };
+        let actual = self.parameters.actual();
+        let sql = self.parameters.current().restoration(actual);
+        self.parameters.are_given();
+        if let Some(sql) = sql {
+            self.set_up(&[sql]);
+        }
+    }
+
+    /// Asks the server for something of our own, ahead of what the client asks for next.
+    fn set_up(&mut self, queries: &[String]) {
         let buffers = self.buffers();
-        to_server::query(&mut buffers.server_out, sql.as_bytes());
-        buffers.replies.push(Reply::Setup);
+        for sql in queries {
+            to_server::query(&mut buffers.server_out, sql.as_bytes());
+            buffers.replies.push(Reply::Setup);
+        }
     }
 
     /// Makes the connection this session's own, ahead of its first request on it.
@@ -193,18 +222,16 @@ impl Session {
             self.tell_reported(&link.checkout.reported);
             return;
         }
-        let mut sql = checkout.carry(wanted, self.number);
+        let mut queries = checkout.carry(wanted, self.number).unwrap_or_default();
         checkout.carries(wanted, self.number);
         if forget && std::mem::take(&mut checkout.sequences_of) != 0 {
-            sql.get_or_insert_default().push_str(FORGET_SEQUENCES);
+            queries.push(FORGET_SEQUENCES.to_owned());
         }
-        match sql {
-            None => self.tell_reported(&link.checkout.reported),
-            Some(sql) => {
-                let buffers = self.buffers();
-                to_server::query(&mut buffers.server_out, sql.as_bytes());
-                buffers.replies.push(Reply::Setup);
-            }
+        self.parameters.are_given();
+        if queries.is_empty() {
+            self.tell_reported(&link.checkout.reported);
+        } else {
+            self.set_up(&queries);
         }
     }
 
@@ -220,9 +247,7 @@ impl Session {
         let Some(link) = &mut self.link else { return };
         let others = link.checkout.sequences_of != self.number;
         if others && std::mem::take(&mut link.checkout.sequences_of) != 0 {
-            let buffers = self.buffers();
-            to_server::query(&mut buffers.server_out, FORGET_SEQUENCES.as_bytes());
-            buffers.replies.push(Reply::Setup);
+            self.set_up(&[FORGET_SEQUENCES.to_owned()]);
         }
     }
 
@@ -252,23 +277,18 @@ impl Session {
         self.publish_pins();
         let Some(link) = &mut self.link else { return };
         link.at_rest = true;
-        let reported = Arc::clone(&link.checkout.reported);
-        self.tell_reported(&reported);
+        let more = (self.buffers.as_deref()).is_some_and(|b| b.replies.front_is_own());
+        if !more {
+            let reported = Arc::clone(&link.checkout.reported);
+            self.tell_reported(&reported);
+        }
     }
 
     /// What the connection has when the session leaves it.
     pub(super) fn leave_parameters(&self, link: &mut Link) {
-        let current = self.parameters.current();
-        match &link.restore {
-            Restore::Due(lost) => {
-                let left = current.filtered(|name| !lost.has(name));
-                link.checkout.parameters = Arc::new(left);
-            }
-            Restore::None => {
-                if !Arc::ptr_eq(&link.checkout.parameters, current) {
-                    link.checkout.parameters = Arc::clone(current);
-                }
-            }
+        let actual = self.parameters.actual();
+        if !Arc::ptr_eq(&link.checkout.parameters, actual) {
+            link.checkout.parameters = Arc::clone(actual);
         }
     }
 
@@ -301,20 +321,6 @@ impl Session {
     }
 }
 
-impl Restore {
-    /// Whether something is to be given back.
-    pub(super) fn is_due(&self) -> bool {
-        matches!(self, Self::Due(_))
-    }
-
-    fn add(&mut self, lost: Lost) {
-        *self = match std::mem::replace(self, Self::None) {
-            Self::None => Self::Due(lost),
-            Self::Due(before) => Self::Due(before.and(lost)),
-        };
-    }
-}
-
 /// Whether text can be read reliably under these parameters.
 pub(super) fn quoting(reported: &Reported) -> Quoting {
     Quoting::of(
@@ -336,11 +342,52 @@ fn can_be_set(name: &str) -> bool {
     )
 }
 
-/// Whether the session's transactions are SERIALIZABLE by default, which a standby refuses.
-fn is_serializable(parameters: &ParameterSet) -> bool {
-    let value = parameters.get("default_transaction_isolation");
+/// Whether what was said of a parameter has a word in it.
+fn says(parameters: &ParameterSet, name: &str, word: &str) -> bool {
+    let value = parameters.get(name);
     value.is_some_and(|value| {
         let (Setting::Value(text) | Setting::Clause(text)) = value;
-        text.to_ascii_lowercase().contains("serializable")
+        text.to_ascii_lowercase().contains(word)
     })
+}
+
+/// Whether setting the parameter may take more than any role has (PostgreSQL docs, 20.1 and the
+/// parameters that "only superusers" may set; libraries may reserve their own).
+fn is_reserved(name: &str) -> bool {
+    const LIBRARIES: [&str; 6] = [
+        "auto_explain.",
+        "pg_hint_plan.",
+        "pg_stat_statements.",
+        "pgaudit.",
+        "plperl.",
+        "plpgsql.",
+    ];
+    const OTHERS: [&str; 22] = [
+        "allow_in_place_tablespaces",
+        "allow_system_table_mods",
+        "backtrace_functions",
+        "commit_delay",
+        "compute_query_id",
+        "deadlock_timeout",
+        "dynamic_library_path",
+        "ignore_checksum_failure",
+        "jit_debugging_support",
+        "jit_profiling_support",
+        "lc_messages",
+        "max_stack_depth",
+        "session_preload_libraries",
+        "session_replication_role",
+        "temp_file_limit",
+        "track_activities",
+        "track_counts",
+        "track_functions",
+        "track_io_timing",
+        "track_wal_io_timing",
+        "update_process_title",
+        "zero_damaged_pages",
+    ];
+    name.starts_with("log_")
+        || name.starts_with("wal_")
+        || OTHERS.contains(&name)
+        || LIBRARIES.iter().any(|prefix| name.starts_with(prefix))
 }

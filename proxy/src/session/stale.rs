@@ -35,8 +35,11 @@ impl Session {
         let quiet = !self.batch.is_open()
             && self.transaction.status == TransactionStatus::Idle
             && (self.buffers.as_ref()).is_none_or(|b| b.replies.has_only_setup());
-        let Some(link) = &mut self.link else { return };
-        if link.replay == Replay::Elsewhere {
+        if self
+            .link
+            .as_ref()
+            .is_none_or(|l| l.replay == Replay::Elsewhere)
+        {
             return;
         }
         let uses_statements = match kind {
@@ -53,12 +56,20 @@ impl Session {
             | Frontend::Password
             | Frontend::Terminate => false,
         };
-        if quiet && uses_statements {
-            link.replay = Replay::IfStale;
+        // Ahead of which something of our own may fail.
+        let behind_setup = (self.buffers.as_ref()).is_some_and(|b| !b.replies.is_empty());
+        if quiet && (uses_statements || behind_setup) {
+            self.set_replay(Replay::IfStale);
             self.buffers().replay.clear();
         } else if !self.batch.is_open() {
             // Something else, or behind a batch whose answers are still to come.
-            link.replay = Replay::No;
+            self.set_replay(Replay::No);
+        }
+    }
+
+    fn set_replay(&mut self, replay: Replay) {
+        if let Some(link) = &mut self.link {
+            link.replay = replay;
         }
     }
 
@@ -122,9 +133,7 @@ impl Session {
         for name in self.statements.names_of(stale.id) {
             self.statements.set(&name, Some(Arc::clone(&fresh)));
         }
-        if let Some(link) = &mut self.link {
-            link.replay = Replay::No;
-        }
+        self.set_replay(Replay::No);
         self.context.metrics.prepared_again.inc();
         self.batch = Batch::None;
         self.phase = Phase::Normal;

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::backend::prepared::StatementId;
+use crate::protocol::error_fields::ErrorFields;
 use crate::router::{Bound, Decision};
 
 /// What a prepared statement is.
@@ -29,6 +30,9 @@ static NEXT: AtomicU64 = AtomicU64::new(1);
 
 /// Names on servers begin with this; a client's own name that does is unknown to us by then.
 pub(crate) const NAME_PREFIX: &[u8] = b"pgconvoy_";
+
+/// And this is put before it then.
+pub(crate) const UNKNOWN_PREFIX: &[u8] = b"client_";
 
 impl Statement {
     /// A new statement.
@@ -150,6 +154,26 @@ impl ClientStatements {
             .map(|(name, _)| name.clone())
             .chain(unnamed.map(|_| Vec::new()))
             .collect()
+    }
+
+    /// An error of the server's in which statements are called what the client calls them; `None` when
+    /// it names none.
+    pub(crate) fn in_clients_words(&self, body: &[u8]) -> Option<ErrorFields> {
+        let at = memchr::memmem::find(body, NAME_PREFIX)?;
+        let number = body.get(at + NAME_PREFIX.len()..)?;
+        let digits = number.iter().take_while(|b| b.is_ascii_digit()).count();
+        let end = at + NAME_PREFIX.len() + digits;
+        let before = body.get(..at)?;
+        let (start, name) = match before.strip_suffix(UNKNOWN_PREFIX) {
+            // One that the client made up.
+            Some(rest) => (rest.len(), body.get(at..end)?.to_vec()),
+            None => {
+                let id = std::str::from_utf8(number.get(..digits)?).ok()?;
+                (at, self.names_of(id.parse().ok()?).pop()?)
+            }
+        };
+        let renamed = [body.get(..start)?, &name, body.get(end..)?].concat();
+        Some(ErrorFields::parse(&renamed))
     }
 
     /// Sets or removes a statement; returns what was there.

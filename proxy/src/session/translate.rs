@@ -10,7 +10,7 @@ use super::failure::malformed;
 use super::replay::Replay;
 use super::replies::{Reply, Run};
 use super::rows::bound_values;
-use super::statements::{NAME_PREFIX, Rename, Undo};
+use super::statements::{NAME_PREFIX, Rename, UNKNOWN_PREFIX, Undo};
 use super::{Batch, End, Phase, Rest, Session, Step};
 use crate::pool::stats::Stat;
 use crate::protocol::frame::{Frontend, HEADER, Header, TransactionStatus};
@@ -77,10 +77,7 @@ impl Session {
 
     fn apply_query(&mut self, header: Header) -> Result<Step, End> {
         let whole = self.buffers().client_in.len() >= header.len;
-        if !self.batch.is_open() {
-            // A Query takes the unnamed statement with it (PostgreSQL docs, 55.2.3).
-            self.statements.set(b"", None);
-        }
+        self.drop_unnamed();
         let decision = match self.plan.decision.take() {
             Some(decision) => decision,
             None => {
@@ -128,7 +125,25 @@ impl Session {
         Ok(Step::Again)
     }
 
+    /// A Query takes the unnamed statement with it (PostgreSQL docs, 55.2.3), unless it is skipped.
+    fn drop_unnamed(&mut self) {
+        let Some(before) = self.statements.set(b"", None) else {
+            return;
+        };
+        if self.batch.is_open() {
+            let undo = Undo::Rename(Rename {
+                name: Vec::new(),
+                id: before.id,
+                before: Some(before),
+                set: false,
+                sent: false,
+            });
+            self.answer(b"", undo);
+        }
+    }
+
     fn apply_function_call(&mut self, header: Header) {
+        self.note_function_call();
         self.started();
         self.count_statement();
         let buffers = self.buffers();
@@ -205,6 +220,10 @@ impl Session {
             return Ok(());
         };
         let body = &buffers.client_in[HEADER..header.len];
+        if !messages::names_something(body) {
+            self.forward(header, Reply::Describe { id: 0 });
+            return Ok(());
+        }
         let named = messages::describe(body).map_err(|e| malformed(&e))?;
         let (target, name) = (named.target, named.name.to_vec());
         let statement = match target {
@@ -293,6 +312,14 @@ impl Session {
             return Ok(());
         };
         let body = &buffers.client_in[HEADER..header.len];
+        let close = Reply::Close {
+            visible: true,
+            undo: Undo::Nothing,
+        };
+        if !messages::names_something(body) {
+            self.forward(header, close);
+            return Ok(());
+        }
         let named = messages::close(body).map_err(|e| malformed(&e))?;
         let name = named.name.to_vec();
         match named.target {
@@ -315,19 +342,19 @@ impl Session {
                 };
                 self.answer(CLOSE_COMPLETE, undo);
             }
-            messages::Target::Portal if self.link.is_some() => {
-                let buffers = self.buffers();
-                buffers
-                    .server_out
-                    .extend_from_slice(&buffers.client_in[..header.len]);
-                buffers.replies.push(Reply::Close {
-                    visible: true,
-                    undo: Undo::Nothing,
-                });
-            }
+            messages::Target::Portal if self.link.is_some() => self.forward(header, close),
             messages::Target::Portal => self.answer(CLOSE_COMPLETE, Undo::Nothing),
         }
         Ok(())
+    }
+
+    /// Passes the message at the front on as it is.
+    fn forward(&mut self, header: Header, reply: Reply<Undo>) {
+        let buffers = self.buffers();
+        buffers
+            .server_out
+            .extend_from_slice(&buffers.client_in[..header.len]);
+        buffers.replies.push(reply);
     }
 
     fn apply_sync(&mut self) {
@@ -377,7 +404,7 @@ impl Session {
 /// A name that the server does not know either, so that it says so.
 fn unknown_name(name: &[u8]) -> Vec<u8> {
     if name.starts_with(NAME_PREFIX) {
-        [b"client_", name].concat()
+        [UNKNOWN_PREFIX, name].concat()
     } else {
         name.to_vec()
     }

@@ -144,14 +144,6 @@ impl Conversation {
                 self.send_cut(cut);
                 seen
             }
-            Parting::HalfClosed => {
-                self.send_cut(tail);
-                self.wire.half_close();
-                let seen = self.answers(certainly_answered(tail));
-                // What comes behind that differs with the moment at which the end is noticed.
-                while self.wire.receive().is_some() {}
-                seen
-            }
         }
     }
 
@@ -164,20 +156,6 @@ impl Conversation {
     pub(super) fn is_closed(&self) -> bool {
         self.closed
     }
-}
-
-/// The steps of a tail up to the last ReadyForQuery before the message that is cut off. None with a COPY, whose data may
-/// be what is cut off.
-fn certainly_answered(tail: &[Step]) -> &[Step] {
-    let copies = |step: &Step| matches!(step, Step::CopyData(_) | Step::CopyDone | Step::CopyFail);
-    if tail.iter().any(copies) {
-        return &[];
-    }
-    let whole = &tail[..tail.len().saturating_sub(1)];
-    let ready = whole
-        .iter()
-        .rposition(|step| step.answered() == Answered::UntilReady);
-    &whole[..ready.map_or(0, |last| last + 1)]
 }
 
 /// Puts one number in the place of every OID that is not of the seeded content, in RowDescription.

@@ -10,8 +10,6 @@ use std::collections::BTreeMap;
 pub(super) enum Parting {
     /// Terminate.
     Polite,
-    /// The last message is cut off in its middle, and then the client only listens.
-    HalfClosed,
     /// It is gone at once, in a transaction that nobody will commit.
     Gone,
 }
@@ -66,9 +64,7 @@ pub(super) fn life(seed: u64) -> Life {
         parsed: BTreeMap::new(),
     };
     let pipelines = (0..count).map(|_| generator.pipeline()).collect();
-    let parting = *generator
-        .random
-        .pick(&[Parting::Polite, Parting::HalfClosed, Parting::Gone]);
+    let parting = *generator.random.pick(&[Parting::Polite, Parting::Gone]);
     let tail = generator.tail(parting);
     Life {
         pipelines,
@@ -125,11 +121,6 @@ impl Generator {
         let mut steps = Vec::new();
         match parting {
             Parting::Polite => {}
-            Parting::HalfClosed => {
-                for _ in 0..self.random.between(1, 3) {
-                    self.phrase(&mut steps);
-                }
-            }
             Parting::Gone => {
                 steps.push(Step::Sync);
                 steps.push(Step::Query("rollback".into()));
