@@ -95,6 +95,8 @@ impl Session {
             Frontend::CopyData | Frontend::CopyDone | Frontend::CopyFail => {
                 if outstanding {
                     self.collect_answers();
+                }
+                if self.buffers.as_ref().is_some_and(|b| !b.replies.is_empty()) {
                     return Ok(Step::Wait);
                 }
                 // Late data of a COPY that failed: the server, too, drops it.
@@ -172,7 +174,7 @@ impl Session {
         };
         // Not behind a Sync of our own, nor may a batch trust a statement that is not confirmed.
         !buffers.replies.ends_hidden()
-            && (self.batch.is_open() || !buffers.replies.in_doubt(|undo| *undo != Undo::Nothing))
+            && (self.batch.is_open() || !buffers.replies.in_doubt(Undo::renames))
     }
 
     /// A connection that is kept whatever comes must be able to do whatever comes; and what no

@@ -20,6 +20,7 @@ mod relay;
 mod replay;
 mod replies;
 pub mod rows;
+mod run;
 mod running;
 mod settings;
 mod settle;

@@ -7,7 +7,7 @@ use super::attach::Link;
 use super::replies::Reply;
 use super::statements::{NAME_PREFIX, Rename, Statement, Undo};
 use super::translate::PARSE_COMPLETE;
-use super::{End, Rest, Session};
+use super::{Batch, End, Rest, Session};
 use crate::pool::stats::Stat;
 use crate::protocol::frame::{HEADER, Header, TransactionStatus};
 use crate::protocol::{messages, to_server};
@@ -112,9 +112,10 @@ impl Session {
         out.extend_from_slice(&statement.name);
         out.extend_from_slice(&[0]);
         out.extend_from_slice(&buffers.client_in[after_name..there]);
+        let undo = Undo::Called(statement.id, name.to_vec());
         buffers.replies.push(Reply::Parse {
             visible: true,
-            undo: Undo::Nothing,
+            undo,
         });
         if there < header.len {
             self.rest = Rest::Server(header.len - there);
@@ -179,7 +180,10 @@ impl Session {
                 | TransactionEffect::RollbackTo
                 | TransactionEffect::PrepareTransaction
         );
-        self.transaction.status == TransactionStatus::Failed && !leaves
+        // What was sent before it may leave the transaction.
+        let ahead = (self.buffers.as_ref()).is_some_and(|b| b.replies.has_end());
+        let certain = self.batch != Batch::Bound && !ahead;
+        self.transaction.status == TransactionStatus::Failed && certain && !leaves
     }
 
     /// Has the server look at a statement that it holds already, and refuse it.

@@ -156,7 +156,9 @@ impl Session {
     fn pass_error_on(&mut self, header: Header) {
         let renamed = (self.buffers.as_deref()).and_then(|buffers| {
             let body = buffers.server_in.get(HEADER..header.len)?;
-            self.statements.in_clients_words(body)
+            let taken = buffers.replies.undos().filter_map(Undo::name_of);
+            let unnamed = buffers.replies.asked_of_unnamed();
+            self.statements.in_clients_words(body, taken, unnamed)
         });
         let (Some(fields), Some(buffers)) = (renamed, self.buffers.as_deref_mut()) else {
             return self.pass_on(header);

@@ -7,25 +7,10 @@
 use std::borrow::Cow;
 use std::collections::VecDeque;
 
+use super::run::Run;
 use crate::backend::prepared::StatementId;
 use crate::protocol::frame::Backend;
-use crate::router::{Command, Effect};
-
-/// A statement that runs: what to count and remember when it is done.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Run {
-    /// Its kind.
-    pub(crate) command: Command,
-    /// Whether it may have written.
-    pub(crate) writes: bool,
-    /// Whether it ends a transaction: its outcome is unknown when the connection breaks.
-    pub(crate) commits: bool,
-    /// Whether it may take prepared statements away.
-    pub(crate) discards: bool,
-    /// What each statement of it does to the session's parameters, the last one first; empty when
-    /// none does anything.
-    pub(crate) effects: Vec<Effect>,
-}
+use crate::router::Effect;
 
 /// What to take back when a Parse or Close turns out not to have happened. `U` is the session's
 /// own note of it.
@@ -33,8 +18,8 @@ pub(crate) struct Run {
 pub(crate) enum Reply<U> {
     /// ParseComplete; hidden when the client did not ask for it.
     Parse { visible: bool, undo: U },
-    /// BindComplete, for a portal of the statement with this number.
-    Bind { id: StatementId },
+    /// BindComplete, for a portal of the statement with this number, called by its name or none.
+    Bind { id: StatementId, unnamed: bool },
     /// ParameterDescription (for statements), then RowDescription or NoData.
     Describe { id: StatementId },
     /// Rows, then CommandComplete, EmptyQueryResponse or PortalSuspended.
@@ -220,13 +205,24 @@ impl<U> Replies<U> {
         self.queue.iter().any(Reply::is_end)
     }
 
+    /// The notes that are outstanding, in order.
+    pub(crate) fn undos(&self) -> impl Iterator<Item = &U> {
+        self.queue.iter().filter_map(|reply| match reply {
+            Reply::Parse { undo, .. } | Reply::Close { undo, .. } | Reply::Local { undo, .. } => {
+                Some(undo)
+            }
+            _ => None,
+        })
+    }
+
     /// Whether what a name means may still be taken back (`undoes` tells whether a note does that), or
     /// the server has yet to confirm that it holds a statement, or that it still does.
     pub(crate) fn in_doubt(&self, undoes: impl Fn(&U) -> bool) -> bool {
         self.queue.iter().any(|reply| match reply {
             Reply::Parse { .. } => true,
             Reply::Close { undo, .. } | Reply::Local { undo, .. } => undoes(undo),
-            Reply::Query(run) | Reply::Execute(run) => run.discards,
+            // What follows a RESET waits until the client's startup parameters are back.
+            Reply::Query(run) | Reply::Execute(run) => run.discards || run.resets(),
             Reply::Bind { .. }
             | Reply::Describe { .. }
             | Reply::Sync { .. }
@@ -235,6 +231,11 @@ impl<U> Replies<U> {
             | Reply::Probe
             | Reply::LocalReady { .. } => false,
         })
+    }
+
+    /// Whether what is answered was asked of the unnamed statement.
+    pub(crate) fn asked_of_unnamed(&self) -> bool {
+        matches!(self.queue.front(), Some(Reply::Bind { unnamed: true, .. }))
     }
 
     /// Whether what is answered was asked by us.
@@ -256,7 +257,7 @@ impl<U> Replies<U> {
     pub(crate) fn asked_of(&self) -> Option<StatementId> {
         let local = |r: &&Reply<U>| matches!(r, Reply::Local { .. });
         match self.queue.iter().find(|r| !local(r))? {
-            Reply::Bind { id } | Reply::Describe { id } => Some(*id),
+            Reply::Bind { id, .. } | Reply::Describe { id } => Some(*id),
             _ => None,
         }
     }

@@ -2,7 +2,7 @@
 //! transaction.
 
 use super::Session;
-use super::replies::Run;
+use super::run::Run;
 use crate::clock;
 use crate::metrics::{QueryRoute, StatementKind};
 use crate::pool::stats::Stat;

@@ -82,7 +82,7 @@ impl Session {
     pub(super) fn undo(&mut self, undo: Undo) {
         let prepared = self.link.as_mut().map(|l| &mut l.checkout.prepared);
         match undo {
-            Undo::Nothing => {}
+            Undo::Nothing | Undo::Called(..) => {}
             Undo::NotPrepared(id) => {
                 if let Some(prepared) = prepared {
                     prepared.remove(id);

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::backend::prepared::StatementId;
-use crate::protocol::error_fields::ErrorFields;
+use crate::protocol::error_fields::{ErrorFields, ErrorView};
 use crate::router::{Bound, Decision};
 
 /// What a prepared statement is.
@@ -158,7 +158,19 @@ impl ClientStatements {
 
     /// An error of the server's in which statements are called what the client calls them; `None` when
     /// it names none.
-    pub(crate) fn in_clients_words(&self, body: &[u8]) -> Option<ErrorFields> {
+    ///
+    /// `taken` are names that what was sent since has given to others, or to none.
+    /// `unnamed` tells whether it was asked of the unnamed one.
+    pub(crate) fn in_clients_words<'a>(
+        &self,
+        body: &[u8],
+        mut taken: impl Iterator<Item = (StatementId, &'a [u8])>,
+        unnamed: bool,
+    ) -> Option<ErrorFields> {
+        let code = ErrorView::new(body).sqlstate()?;
+        if !matches!(code, "08P01" | "26000" | "42P05") {
+            return None;
+        }
         let at = memchr::memmem::find(body, NAME_PREFIX)?;
         let number = body.get(at + NAME_PREFIX.len()..)?;
         let digits = number.iter().take_while(|b| b.is_ascii_digit()).count();
@@ -169,7 +181,12 @@ impl ClientStatements {
             Some(rest) => (rest.len(), body.get(at..end)?.to_vec()),
             None => {
                 let id = std::str::from_utf8(number.get(..digits)?).ok()?;
-                (at, self.names_of(id.parse().ok()?).pop()?)
+                let id = id.parse().ok()?;
+                let mut names = self.names_of(id);
+                names.retain(|name| name.is_empty() == unnamed);
+                let taken = taken.find(|(of, name)| *of == id && name.is_empty() == unnamed);
+                let taken = taken.map(|(_, name)| name.to_vec());
+                (at, taken.or_else(|| names.pop()).unwrap_or_default())
             }
         };
         let renamed = [body.get(..start)?, &name, body.get(end..)?].concat();
@@ -243,16 +260,37 @@ impl ClientStatements {
 }
 
 /// What to take back when a Parse or a Close did not happen.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 pub(crate) enum Undo {
     /// Nothing.
     Nothing,
+    /// Nothing either; the client calls that statement so.
+    Called(StatementId, Vec<u8>),
     /// The server does not hold the statement after all.
     NotPrepared(StatementId),
     /// The server still holds the statement.
     StillPrepared(StatementId),
     /// The client's name means what it meant before.
     Rename(Rename),
+}
+
+impl Undo {
+    /// Which name a statement had until it was taken from it.
+    pub(crate) fn name_of(&self) -> Option<(StatementId, &[u8])> {
+        match self {
+            Self::Rename(rename) => {
+                let before = rename.before.as_ref().map(|s| s.id);
+                Some((before.unwrap_or(rename.id), &rename.name))
+            }
+            Self::Called(id, name) => Some((*id, name)),
+            Self::Nothing | Self::NotPrepared(_) | Self::StillPrepared(_) => None,
+        }
+    }
+
+    /// Whether it changes what a name means.
+    pub(crate) fn renames(&self) -> bool {
+        matches!(self, Self::Rename(_))
+    }
 }
 
 /// The client's view before a Parse or Close.
@@ -268,10 +306,4 @@ pub(crate) struct Rename {
     pub(crate) set: bool,
     /// Whether it was sent to the server to be prepared.
     pub(crate) sent: bool,
-}
-
-impl PartialEq for Rename {
-    fn eq(&self, other: &Self) -> bool {
-        (self.id, self.set, &self.name) == (other.id, other.set, &other.name)
-    }
 }

@@ -8,8 +8,9 @@ use bytes::Buf;
 
 use super::failure::malformed;
 use super::replay::Replay;
-use super::replies::{Reply, Run};
+use super::replies::Reply;
 use super::rows::bound_values;
+use super::run::Run;
 use super::statements::{NAME_PREFIX, Rename, UNKNOWN_PREFIX, Undo};
 use super::{Batch, End, Phase, Rest, Session, Step};
 use crate::pool::stats::Stat;
@@ -130,7 +131,8 @@ impl Session {
         let Some(before) = self.statements.set(b"", None) else {
             return;
         };
-        if self.batch.is_open() {
+        let outstanding = (self.buffers.as_ref()).is_some_and(|b| !b.replies.is_empty());
+        if self.batch.is_open() || outstanding {
             let undo = Undo::Rename(Rename {
                 name: Vec::new(),
                 id: before.id,
@@ -166,6 +168,7 @@ impl Session {
         let names = messages::bind_names(body).map_err(|e| malformed(&e))?;
         let names = names.ok_or_else(|| malformed(&messages::unterminated("Bind")))?;
         let (portal, used) = (names.portal.to_vec(), names.used);
+        let unnamed = names.statement.is_empty();
         let statement = self.statements.get(names.statement).cloned();
         let unknown = if statement.is_none() {
             unknown_name(names.statement)
@@ -207,7 +210,7 @@ impl Session {
             .server_out
             .extend_from_slice(&buffers.client_in[HEADER + used..there]);
         let id = statement.as_ref().map_or(0, |s| s.id);
-        buffers.replies.push(Reply::Bind { id });
+        buffers.replies.push(Reply::Bind { id, unnamed });
         if there < header.len {
             self.rest = Rest::Server(header.len - there);
         }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::router::Command;
 
 const READ: Run = Run {
     command: Command::Select,
@@ -21,7 +22,10 @@ fn answers_are_matched_in_order_and_injected_ones_are_hidden() {
             visible: false,
             undo: 1,
         },
-        Reply::Bind { id: 0 },
+        Reply::Bind {
+            id: 0,
+            unnamed: false,
+        },
         Reply::Describe { id: 0 },
         Reply::Execute(READ),
         Reply::Sync { visible: true },
@@ -38,7 +42,10 @@ fn answers_are_matched_in_order_and_injected_ones_are_hidden() {
 #[test]
 fn error_drops_all_up_to_sync_and_undoes_what_never_happened() {
     let mut q = queue(vec![
-        Reply::Bind { id: 0 },
+        Reply::Bind {
+            id: 0,
+            unnamed: false,
+        },
         Reply::Parse {
             visible: true,
             undo: 1,
@@ -101,7 +108,11 @@ fn query_behind_a_failed_message_is_skipped_with_it() {
 fn what_was_not_asked_for_is_a_violation() {
     assert_eq!(queue(vec![]).on(Backend::DataRow), Verdict::Violation);
     assert_eq!(
-        queue(vec![Reply::Bind { id: 0 }]).on(Backend::DataRow),
+        queue(vec![Reply::Bind {
+            id: 0,
+            unnamed: false,
+        }])
+        .on(Backend::DataRow),
         Verdict::Violation
     );
     assert_eq!(
@@ -146,11 +157,21 @@ fn batch_starts_over_only_when_nothing_else_is_owed() {
         undo,
     };
     let mut undone = Vec::new();
-    let mut q = queue(vec![parse(1), Reply::Bind { id: 0 }, Reply::Execute(READ)]);
+    let mut q = queue(vec![
+        parse(1),
+        Reply::Bind {
+            id: 0,
+            unnamed: false,
+        },
+        Reply::Execute(READ),
+    ]);
     assert_eq!(q.start_over(|u| undone.push(u)), Some(false));
     assert!(q.is_empty());
     let mut q = queue(vec![
-        Reply::Bind { id: 0 },
+        Reply::Bind {
+            id: 0,
+            unnamed: false,
+        },
         parse(2),
         Reply::Sync { visible: true },
     ]);
@@ -158,13 +179,25 @@ fn batch_starts_over_only_when_nothing_else_is_owed() {
     assert_eq!(undone, [1, 2]);
     for more in [
         vec![
-            Reply::Bind { id: 0 },
+            Reply::Bind {
+                id: 0,
+                unnamed: false,
+            },
             Reply::Sync { visible: true },
-            Reply::Bind { id: 0 },
+            Reply::Bind {
+                id: 0,
+                unnamed: false,
+            },
         ],
         vec![Reply::Sync { visible: true }, Reply::Sync { visible: true }],
         vec![Reply::Query(READ)],
-        vec![Reply::Setup, Reply::Bind { id: 0 }],
+        vec![
+            Reply::Setup,
+            Reply::Bind {
+                id: 0,
+                unnamed: false,
+            },
+        ],
     ] {
         let mut q = queue(more);
         let owed = q.len();

@@ -1,0 +1,27 @@
+//! A statement on its way.
+
+use crate::router::{Command, Effect};
+
+/// A statement that runs: what to count and remember when it is done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Run {
+    /// Its kind.
+    pub(crate) command: Command,
+    /// Whether it may have written.
+    pub(crate) writes: bool,
+    /// Whether it ends a transaction: its outcome is unknown when the connection breaks.
+    pub(crate) commits: bool,
+    /// Whether it may take prepared statements away.
+    pub(crate) discards: bool,
+    /// What each statement of it does to the session's parameters, the last one first; empty when
+    /// none does anything.
+    pub(crate) effects: Vec<Effect>,
+}
+
+impl Run {
+    /// Whether it takes a startup parameter back to the server's own value.
+    pub(crate) fn resets(&self) -> bool {
+        let back = |e: &Effect| matches!(e, Effect::Reset(_) | Effect::ResetAll);
+        self.effects.iter().any(back)
+    }
+}
