@@ -367,6 +367,13 @@ impl Ledger {
         caps.filter(|cap| cap.limit().is_some()).collect()
     }
 
+    /// Connections there are or that are being opened, whether or not there is a cap.
+    #[must_use]
+    pub fn counted(&self, scope: &Scope) -> usize {
+        let cap = self.lock().caps.get(scope).and_then(Weak::upgrade);
+        cap.map_or(0, |cap| cap.open())
+    }
+
     /// Something has changed that alone lets nobody in: perhaps it does with an idle connection of
     /// another pool, where somebody waits under two caps that are full.
     pub fn make_room(&self) {
