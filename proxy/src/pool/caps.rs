@@ -75,7 +75,9 @@ impl Account {
     /// Connections there are or that are being opened.
     #[must_use]
     pub fn open(&self) -> usize {
-        self.open.load(Ordering::Acquire)
+        // Who waits looks here without the ledger's lock, after joining a queue whose length is
+        // looked at after this is lowered: in one order for all, or both could miss the other.
+        self.open.load(Ordering::SeqCst)
     }
 
     /// Of these, those that are still being opened.
@@ -100,7 +102,7 @@ impl Account {
     }
 
     fn count(&self) {
-        self.open.fetch_add(1, Ordering::AcqRel);
+        self.open.fetch_add(1, Ordering::SeqCst);
         self.opening.fetch_add(1, Ordering::AcqRel);
         for cap in &self.caps {
             cap.open.fetch_add(1, Ordering::AcqRel);
@@ -108,7 +110,7 @@ impl Account {
     }
 
     fn uncount(&self) {
-        self.open.fetch_sub(1, Ordering::AcqRel);
+        self.open.fetch_sub(1, Ordering::SeqCst);
         for cap in &self.caps {
             cap.open.fetch_sub(1, Ordering::AcqRel);
         }
