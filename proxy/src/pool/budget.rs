@@ -358,8 +358,8 @@ impl Budget {
         let own = queue
             .waiters
             .iter()
-            .position(|w| w.worker == worker)
-            .filter(|at| queue.waiters[*at].since.saturating_sub(first) <= FAIRNESS_SLACK);
+            .take_while(|w| w.since.saturating_sub(first) <= FAIRNESS_SLACK)
+            .position(|w| w.worker == worker);
         let waiter = queue.waiters.remove(own.unwrap_or(0));
         self.note(&queue);
         waiter
