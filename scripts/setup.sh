@@ -5,7 +5,8 @@ set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
 deps=${PGCONVOY_TEST_DEPS:-$root/target/test-deps}
-python_pins=("psycopg[binary]==3.2.9" "psycopg-pool==3.2.6" "SQLAlchemy==2.0.41" "asyncpg==0.30.0" "pexpect==4.9.0")
+python_pins=("psycopg[binary]==3.2.9" "psycopg-pool==3.2.6" "SQLAlchemy==2.0.41" "asyncpg==0.30.0" "pexpect==4.9.0"
+    "django==5.2.19" "pgcli==4.7.1")
 node_pins=("pg@8.16.0" "pg-cursor@2.15.0" "pg-copy-streams@7.0.0")
 
 say() { printf 'setup: %s\n' "$*"; }

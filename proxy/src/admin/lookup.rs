@@ -46,17 +46,9 @@ impl Inside {
     }
 }
 
-/// The size of a pool on each node.
-pub(super) fn pool_size(settings: &Settings, database: &str, user: Option<&str>) -> u32 {
-    let own = user.and_then(|name| {
-        let mut all = settings.users.iter();
-        all.find(|u| u.server_user.as_deref().unwrap_or(&u.name) == name)?
-            .pool_size
-    });
-    let places = settings.databases.iter();
-    let place = places.rev().find(|d| target(d) == database);
-    own.or(place.and_then(|d| d.pool_size))
-        .unwrap_or(settings.pool.size)
+/// A limit as pgbouncer writes it: 0 is none.
+pub(super) fn limit(limit: Option<usize>) -> Option<String> {
+    Some(limit.unwrap_or(0).to_string())
 }
 
 /// When the connections of a pool go back.

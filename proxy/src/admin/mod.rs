@@ -36,7 +36,7 @@ pub use self::parameters::{PARAMETERS, Parameter};
 use crate::cluster::{Cluster, NodeId, ReadRules, View};
 use crate::error::Report;
 use crate::pool::pools::Directory;
-use crate::registry::Registry;
+use crate::registry::{Party, Registry};
 use crate::status::{MemoryRow, Table};
 
 /// What an answer may be made of.
@@ -77,6 +77,9 @@ pub enum Request {
     Shutdown(ShutdownMode),
 }
 
+/// How many clients a user or a database may have; `None` is no limit.
+pub type ClientLimit = Box<dyn Fn(&Party) -> Option<usize> + Send + Sync>;
+
 /// What the commands of the console look at and act on.
 pub struct Inside {
     /// Nodes and their state.
@@ -91,6 +94,8 @@ pub struct Inside {
     pub shown: Arc<ArcSwap<Vec<SettingRow>>>,
     /// The rules for reads that are in force.
     pub rules: Box<dyn Fn() -> ReadRules + Send + Sync>,
+    /// How many clients a user or a database may have.
+    pub client_limit: ClientLimit,
     /// What takes how much memory.
     pub memory: Box<dyn Fn() -> Vec<MemoryRow> + Send + Sync>,
     /// To the instance.

@@ -4,7 +4,9 @@
 use std::sync::Arc;
 
 use super::{Inside, lookup};
+use crate::pool::caps::Scope;
 use crate::pool::control::Database;
+use crate::registry::Party;
 use crate::status::{Column, Table};
 
 pub(super) const COLUMNS: &[Column] = &[
@@ -45,31 +47,30 @@ pub(super) fn answer(inside: &Inside) -> Table {
     names.sort_by(|a, b| a.0.cmp(&b.0));
     let view = inside.cluster.view();
     let primary = view.primary.and_then(|id| view.node(id));
-    let servers = inside.directory.servers.all();
-    let clients = inside.registry.clients();
     let lifetime = settings.pool.server_lifetime.map_or(0, |l| l.as_secs());
     let rows = names
         .into_iter()
         .map(|(name, database)| {
             let target = &database.name;
-            let connections = servers.iter().filter(|s| s.database == *target).count();
-            let clients = clients.iter().filter(|c| c.database == name).count();
+            let size = inside.directory.size_in(target);
+            let scope = Scope::Database(Arc::clone(target));
+            let party = Party::Database(name.clone());
             vec![
                 Some(name),
                 primary.map(|n| n.node.host.clone()),
                 primary.map(|n| n.node.port.to_string()),
                 Some(target.to_string()),
                 None,
-                Some(lookup::pool_size(&settings, target, None).to_string()),
-                Some(settings.pool.min_idle.to_string()),
-                Some("0".to_owned()),
+                Some(size.size.to_string()),
+                Some(size.min_idle.to_string()),
+                Some(size.reserve.to_string()),
                 Some(lifetime.to_string()),
                 Some(lookup::pool_mode(&settings, target, None).to_string()),
                 None,
-                Some("0".to_owned()),
-                Some(connections.to_string()),
-                Some("0".to_owned()),
-                Some(clients.to_string()),
+                lookup::limit(inside.directory.cap_of(&scope)),
+                Some(inside.directory.counted(&scope).to_string()),
+                lookup::limit((inside.client_limit)(&party)),
+                Some(inside.registry.seating.of(&party).to_string()),
                 Some(u8::from(database.is_paused()).to_string()),
                 Some(u8::from(database.is_disabled()).to_string()),
             ]

@@ -39,6 +39,8 @@ pub(super) fn answer(inside: &Inside) -> Table {
     for database in inside.directory.databases.known() {
         databases.insert(database.name.to_string());
     }
+    let status = inside.directory.status();
+    let reserve = status.iter().map(|pool| pool.reserve_in_use).sum();
     let idle: usize = pools.values().map(|p| p.servers_idle).sum();
     let figures = [
         ("databases", databases.len()),
@@ -54,6 +56,8 @@ pub(super) fn answer(inside: &Inside) -> Table {
         ("dns_zones", 0),
         ("dns_queries", 0),
         ("dns_pending", 0),
+        ("reserve_servers", reserve),
+        ("closed_for_caps", inside.directory.closed_for_caps()),
     ];
     let row = |(name, n): (&str, usize)| vec![Some(name.to_owned()), Some(n.to_string())];
     Table {

@@ -1,7 +1,10 @@
-//! `SHOW POOLS`: one row per database and user, over all nodes. The columns are pgbouncer's.
+//! `SHOW POOLS`: one row per database and user, over all nodes. The columns are pgbouncer's, and
+//! at the end what is of the reserve.
+
+use std::collections::HashMap;
 
 use super::{Inside, lookup};
-use crate::status::activity::Activities;
+use crate::status::activity::{Activities, PoolName};
 use crate::status::{Column, Table};
 
 pub(super) const COLUMNS: &[Column] = &[
@@ -22,15 +25,23 @@ pub(super) const COLUMNS: &[Column] = &[
     Column::int4("maxwait_us"),
     Column::text("pool_mode"),
     Column::text("load_balance_hosts"),
+    Column::int4("sv_reserve"),
 ];
 
 pub(super) fn answer(inside: &Inside) -> Table {
     let settings = inside.settings.load();
     let activities = Activities::of(inside.registry.clients(), inside.directory.servers.all());
+    let mut reserves: HashMap<PoolName, usize> = HashMap::new();
+    for pool in inside.directory.status() {
+        let name = (pool.tenant.database, pool.tenant.user);
+        *reserves.entry(name).or_default() += pool.reserve_in_use;
+    }
     let rows = activities
         .pools()
         .into_iter()
-        .map(|((database, user), pool)| {
+        .map(|(name, pool)| {
+            let reserve = reserves.get(&name).copied().unwrap_or(0);
+            let (database, user) = name;
             // A connection is not set apart to be checked, nor does a cancel request wait.
             let none = 0;
             let numbers = [
@@ -53,6 +64,7 @@ pub(super) fn answer(inside: &Inside) -> Table {
             let mode = lookup::pool_mode(&settings, &database, Some(&user));
             row.push(Some(mode.to_string()));
             row.push(None);
+            row.push(Some(reserve.to_string()));
             row
         })
         .collect();

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use pgconvoy_config::User;
 
-use super::Inside;
+use super::{Inside, lookup};
+use crate::pool::caps::Scope;
+use crate::registry::Party;
 use crate::status::{Column, Table};
 
 pub(super) const COLUMNS: &[Column] = &[
@@ -21,7 +23,6 @@ pub(super) const COLUMNS: &[Column] = &[
 pub(super) fn answer(inside: &Inside) -> Table {
     let settings = inside.settings.load();
     let clients = inside.registry.clients();
-    let servers = inside.directory.servers.all();
     let mut users: BTreeMap<&str, Option<&User>> =
         clients.iter().map(|c| (c.user.as_str(), None)).collect();
     for user in &settings.users {
@@ -31,17 +32,18 @@ pub(super) fn answer(inside: &Inside) -> Table {
         .into_iter()
         .map(|(name, user)| {
             let role = user.and_then(|u| u.server_user.as_deref()).unwrap_or(name);
-            let connections = servers.iter().filter(|s| *s.user == *role).count();
-            let clients = clients.iter().filter(|c| c.user == name).count();
+            let role = Scope::User(role.into());
+            let login = Party::User(name.to_owned());
+            let reserve = user.and_then(|u| u.reserve_size);
             vec![
                 Some(name.to_owned()),
                 user.and_then(|u| u.pool_size).map(|n| n.to_string()),
-                None,
+                reserve.map(|n| n.to_string()),
                 user.and_then(|u| u.pool_mode).map(|m| m.to_string()),
-                Some("0".to_owned()),
-                Some(connections.to_string()),
-                Some("0".to_owned()),
-                Some(clients.to_string()),
+                lookup::limit(inside.directory.cap_of(&role)),
+                Some(inside.directory.counted(&role).to_string()),
+                lookup::limit((inside.client_limit)(&login)),
+                Some(inside.registry.seating.of(&login).to_string()),
             ]
         })
         .collect();

@@ -60,6 +60,7 @@ pub(super) struct Parts<'a> {
 pub(super) fn inside(parts: &Parts<'_>) -> (Arc<Inside>, mpsc::Receiver<Request>) {
     let (requests, receiver) = mpsc::channel(REQUESTS);
     let sessions = Arc::clone(&parts.live.sessions);
+    let access = Arc::clone(&parts.live.access);
     let inside = Inside {
         cluster: Arc::clone(parts.cluster),
         directory: Arc::clone(parts.directory),
@@ -67,6 +68,7 @@ pub(super) fn inside(parts: &Parts<'_>) -> (Arc<Inside>, mpsc::Receiver<Request>
         settings: Arc::clone(&parts.live.settings),
         shown: Arc::clone(parts.shown),
         rules: Box::new(move || sessions.load().read_rules),
+        client_limit: Box::new(move |party| access.load().client_limit(party)),
         memory: memory(parts),
         requests,
     };

@@ -75,6 +75,10 @@ impl Rules for LiveRules {
         self.0.load().size_of(tenant)
     }
 
+    fn size_in(&self, database: &str) -> Size {
+        self.0.load().size_in(database)
+    }
+
     fn cap_of(&self, scope: &Scope) -> Option<usize> {
         self.0.load().cap_of(scope)
     }

@@ -15,7 +15,7 @@ use crate::pool::budget::Size;
 use crate::pool::caps::Scope;
 use crate::pool::pools::Tenant;
 use crate::protocol::sqlstate;
-use crate::registry::ClientLimits;
+use crate::registry::{ClientLimits, Party};
 use crate::session::PoolMode;
 
 /// What a user may do on the admin console.
@@ -212,6 +212,12 @@ impl Access {
         self.quotas.size_of(tenant)
     }
 
+    /// The size of a database's pools of users that have none of their own.
+    #[must_use]
+    pub fn size_in(&self, database: &str) -> Size {
+        self.quotas.size_in(database)
+    }
+
     /// A cap on server connections, if there is one.
     #[must_use]
     pub fn cap_of(&self, scope: &Scope) -> Option<usize> {
@@ -225,6 +231,15 @@ impl Access {
             ClientLimits::default()
         } else {
             self.quotas.clients_of(user, database)
+        }
+    }
+
+    /// How many clients a user or a database may have; `None` is no limit.
+    #[must_use]
+    pub fn client_limit(&self, party: &Party) -> Option<usize> {
+        match party {
+            Party::User(user) => self.clients_of(user, "").user,
+            Party::Database(database) => self.clients_of("", database).database,
         }
     }
 

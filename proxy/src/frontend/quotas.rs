@@ -93,12 +93,17 @@ impl Quotas {
 
     /// The size of each of a tenant's pools: the user's own before the database's.
     pub(super) fn size_of(&self, tenant: &Tenant) -> Size {
-        let user = self.users.get(&tenant.user).copied().unwrap_or_default();
-        let database = self
-            .databases
-            .get(&tenant.database)
-            .copied()
-            .unwrap_or_default();
+        let user = self.users.get(&tenant.user).copied();
+        self.size(user.unwrap_or_default(), &tenant.database)
+    }
+
+    /// The size of a database's pools of users that have none of their own.
+    pub(super) fn size_in(&self, database: &str) -> Size {
+        self.size(Own::default(), database)
+    }
+
+    fn size(&self, user: Own, database: &str) -> Size {
+        let database = self.databases.get(database).copied().unwrap_or_default();
         let size = user.size.or(database.size).unwrap_or(self.default.size);
         Size {
             size,

@@ -128,7 +128,8 @@ impl Door {
     async fn startup(&self, stream: &mut Stream, buf: &mut BytesMut) -> Result<Startup, Refused> {
         loop {
             match first_packet(stream, buf).await? {
-                FirstPacket::Ssl | FirstPacket::GssEnc => stream.write_all(b"N").await?,
+                FirstPacket::Ssl => decline(stream, buf, "SSL").await?,
+                FirstPacket::GssEnc => decline(stream, buf, "GSSAPI encryption").await?,
                 FirstPacket::Cancel(request) => {
                     self.cancel(&request).await;
                     return Err(Refused::Silently);
@@ -232,6 +233,22 @@ async fn first_packet(stream: &mut Stream, buf: &mut BytesMut) -> Result<FirstPa
             return Err(Refused::Silently);
         }
     }
+}
+
+/// Says that there is no encryption. A client waits for that before it says more; what came along
+/// with its request may be somebody else's words.
+async fn decline(stream: &mut Stream, buf: &BytesMut, what: &str) -> Result<(), Refused> {
+    stream.write_all(b"N").await?;
+    if buf.is_empty() {
+        return Ok(());
+    }
+    let report = Report::new(
+        sqlstate::PROTOCOL_VIOLATION,
+        format!("received unencrypted data after {what} request"),
+    )
+    .detail("The client did not wait for the answer, or somebody else has added to what it sent.")
+    .hint("Look for a defect in the client's software, or for an attack.");
+    Err(Refused::Because(report, RejectReason::Protocol))
 }
 
 /// Everything that a client asks of its session beyond who and where.

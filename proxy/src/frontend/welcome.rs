@@ -182,7 +182,12 @@ fn compose(reported: &Arc<Reported>, parameters: &Arc<ParameterSet>) -> Welcome 
     }
 }
 
+/// Why the login of a client, which waited for `limit`, found no server connection.
 fn too_full(pools: &TenantPools, cluster: &Cluster, limit: Duration) -> Report {
+    let database = pools.tally.database();
+    if database.is_paused() {
+        return paused(&database.name, limit);
+    }
     let Some(node) = any_node(cluster) else {
         return unreachable(cluster, limit);
     };
@@ -195,6 +200,17 @@ fn too_full(pools: &TenantPools, cluster: &Cluster, limit: Duration) -> Report {
         Some(pool) => report.detail(pool.shared.holdup()),
         None => report,
     }
+}
+
+fn paused(database: &str, limit: Duration) -> Report {
+    Report::new(
+        sqlstate::CANNOT_CONNECT_NOW,
+        format!(
+            "database \"{database}\" is paused: the login waited {limit:?} (pool.query_wait_timeout) \
+             for its RESUME"
+        ),
+    )
+    .hint("An administrator said PAUSE or KILL on pgconvoy's console; RESUME there goes on.")
 }
 
 fn unreachable(cluster: &Cluster, limit: Duration) -> Report {

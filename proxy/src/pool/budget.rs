@@ -62,6 +62,37 @@ struct Waiter {
     grant: oneshot::Sender<Grant>,
 }
 
+/// Those who wait; first come, first served.
+struct Queue {
+    waiters: VecDeque<Waiter>,
+    /// At this length those who have left are taken out: so seldom that it costs next to nothing,
+    /// so often that they are never more than those who wait, and a few.
+    tidy_at: usize,
+}
+
+/// A queue of this length is never tidied.
+const SHORT: usize = 64;
+
+impl Queue {
+    const fn new() -> Self {
+        Self {
+            waiters: VecDeque::new(),
+            tidy_at: SHORT,
+        }
+    }
+
+    /// Takes out those who have left.
+    fn tidy(&mut self) {
+        self.waiters.retain(|w| !w.grant.is_closed());
+        self.tidy_at = self.waiters.len().saturating_mul(2).max(SHORT);
+    }
+
+    /// Those who have not left.
+    fn present(&self) -> impl Iterator<Item = &Waiter> {
+        self.waiters.iter().filter(|w| !w.grant.is_closed())
+    }
+}
+
 /// The budget and the queue of one pool, shared by all workers.
 pub struct Budget {
     /// The connections there are, and the caps above this pool.
@@ -72,7 +103,7 @@ pub struct Budget {
     /// Microseconds.
     reserve_timeout: AtomicU64,
     waiting: AtomicUsize,
-    queue: Mutex<VecDeque<Waiter>>,
+    queue: Mutex<Queue>,
 }
 
 impl std::fmt::Debug for Budget {
@@ -96,7 +127,7 @@ impl Budget {
             min_idle: AtomicUsize::default(),
             reserve_timeout: AtomicU64::default(),
             waiting: AtomicUsize::default(),
-            queue: Mutex::default(),
+            queue: Mutex::new(Queue::new()),
         };
         budget.set_size(size, reserve_timeout);
         budget
@@ -156,11 +187,7 @@ impl Budget {
     pub fn ceiling(&self, now: u64) -> usize {
         let limit = self.limit();
         let due = self.reserve_after().is_some_and(|after| {
-            let first = self
-                .lock()
-                .iter()
-                .find(|w| !w.grant.is_closed())
-                .map(|w| w.since);
+            let first = self.lock().present().next().map(|w| w.since);
             first.is_some_and(|since| now.saturating_sub(since) >= after)
         });
         if due {
@@ -183,9 +210,18 @@ impl Budget {
             return None;
         }
         let mut queue = self.lock();
-        queue.retain(|w| !w.grant.is_closed());
-        self.waiting.store(queue.len(), Ordering::SeqCst);
-        queue.get(self.account.opening()).map(|w| w.since)
+        while queue.waiters.front().is_some_and(|w| w.grant.is_closed()) {
+            queue.waiters.pop_front();
+        }
+        self.note(&queue);
+        queue.present().nth(self.account.opening()).map(|w| w.since)
+    }
+
+    /// Forgets those who have left the queue.
+    pub fn tidy(&self) {
+        let mut queue = self.lock();
+        queue.tidy();
+        self.note(&queue);
     }
 
     /// Joins the queue. The receiver is dropped to leave it.
@@ -198,12 +234,16 @@ impl Budget {
     ) -> oneshot::Receiver<Grant> {
         let (grant, receiver) = oneshot::channel();
         let mut queue = self.lock();
+        if queue.waiters.len() >= queue.tidy_at {
+            queue.tidy();
+        }
         // By time of arrival, since a waiter that was told to open a connection may come back.
         let at = queue
+            .waiters
             .iter()
             .rposition(|w| w.since <= since)
             .map_or(0, |i| i + 1);
-        queue.insert(
+        queue.waiters.insert(
             at,
             Waiter {
                 worker,
@@ -212,7 +252,7 @@ impl Budget {
                 grant,
             },
         );
-        self.waiting.store(queue.len(), Ordering::SeqCst);
+        self.note(&queue);
         receiver
     }
 
@@ -246,9 +286,9 @@ impl Budget {
         loop {
             let waiter = {
                 let mut queue = self.lock();
-                let at = queue.iter().position(|w| w.worker == worker);
-                let waiter = at.and_then(|at| queue.remove(at));
-                self.waiting.store(queue.len(), Ordering::SeqCst);
+                let at = queue.waiters.iter().position(|w| w.worker == worker);
+                let waiter = at.and_then(|at| queue.waiters.remove(at));
+                self.note(&queue);
                 waiter
             };
             let Some(waiter) = waiter else { return false };
@@ -263,7 +303,7 @@ impl Budget {
         let all = {
             let mut queue = self.lock();
             self.waiting.store(0, Ordering::SeqCst);
-            std::mem::take(&mut *queue)
+            std::mem::take(&mut queue.waiters)
         };
         for waiter in all {
             // Who has left needs nothing.
@@ -277,11 +317,11 @@ impl Budget {
         let for_now = matches!(error, ConnectError::NotNow(_));
         let told = {
             let mut queue = self.lock();
-            let (stay, told): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut *queue)
+            let (stay, told): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut queue.waiters)
                 .into_iter()
                 .partition(|w| for_now && w.elsewhere == Elsewhere::No);
-            *queue = stay;
-            self.waiting.store(queue.len(), Ordering::SeqCst);
+            queue.waiters = stay;
+            self.note(&queue);
             told
         };
         told.into_iter()
@@ -297,8 +337,8 @@ impl Budget {
         loop {
             let waiter = {
                 let mut queue = self.lock();
-                let waiter = queue.pop_front();
-                self.waiting.store(queue.len(), Ordering::SeqCst);
+                let waiter = queue.waiters.pop_front();
+                self.note(&queue);
                 waiter
             };
             let Some(waiter) = waiter else { return };
@@ -314,17 +354,69 @@ impl Budget {
 
     fn next_for(&self, worker: usize) -> Option<Waiter> {
         let mut queue = self.lock();
-        let first = queue.front()?.since;
+        let first = queue.waiters.front()?.since;
         let own = queue
+            .waiters
             .iter()
-            .position(|w| w.worker == worker)
-            .filter(|at| queue[*at].since.saturating_sub(first) <= FAIRNESS_SLACK);
-        let waiter = queue.remove(own.unwrap_or(0));
-        self.waiting.store(queue.len(), Ordering::SeqCst);
+            .take_while(|w| w.since.saturating_sub(first) <= FAIRNESS_SLACK)
+            .position(|w| w.worker == worker);
+        let waiter = queue.waiters.remove(own.unwrap_or(0));
+        self.note(&queue);
         waiter
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Waiter>> {
+    fn note(&self, queue: &Queue) {
+        self.waiting.store(queue.waiters.len(), Ordering::SeqCst);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pool::caps::Ledger;
+
+    fn budget() -> Budget {
+        let size = Size {
+            size: 1,
+            reserve: 0,
+            min_idle: 0,
+        };
+        let account = Ledger::default().account(&[], &|_| None);
+        Budget::new(account, size, Duration::ZERO)
+    }
+
+    #[test]
+    fn who_leaves_the_queue_is_forgotten_though_nobody_is_served() {
+        let budget = budget();
+        let stays: Vec<_> = (1..=40)
+            .map(|since| budget.enqueue(0, since, Elsewhere::No))
+            .collect();
+        for since in 100..5_000 {
+            drop(budget.enqueue(0, since, Elsewhere::No));
+            assert!(budget.waiting() <= 2 * stays.len().max(SHORT));
+        }
+        budget.tidy();
+        assert_eq!(budget.waiting(), stays.len());
+    }
+
+    #[test]
+    fn who_waits_longest_is_the_first_who_has_not_left() {
+        let budget = budget();
+        assert_eq!(budget.unserved_since(), None);
+        let mut places: Vec<_> = (1..=4)
+            .map(|since| budget.enqueue(0, since, Elsewhere::No))
+            .collect();
+        drop(places.remove(0));
+        drop(places.remove(1));
+        assert_eq!(budget.unserved_since(), Some(2));
+        drop(places.remove(0));
+        assert_eq!(budget.unserved_since(), Some(4));
+        drop(places);
+        assert_eq!(budget.unserved_since(), None);
+        assert_eq!(budget.waiting(), 0);
     }
 }

@@ -75,7 +75,9 @@ impl Account {
     /// Connections there are or that are being opened.
     #[must_use]
     pub fn open(&self) -> usize {
-        self.open.load(Ordering::Acquire)
+        // Who waits looks here without the ledger's lock, after joining a queue whose length is
+        // looked at after this is lowered: in one order for all, or both could miss the other.
+        self.open.load(Ordering::SeqCst)
     }
 
     /// Of these, those that are still being opened.
@@ -92,7 +94,11 @@ impl Account {
     /// The cap that leaves no room now.
     #[must_use]
     pub fn full_cap(&self) -> Option<&Arc<Cap>> {
-        self.caps.iter().find(|cap| cap.is_full())
+        self.full_caps().next()
+    }
+
+    fn full_caps(&self) -> impl Iterator<Item = &Arc<Cap>> {
+        self.caps.iter().filter(|cap| cap.is_full())
     }
 
     fn is_under(&self, cap: &Arc<Cap>) -> bool {
@@ -100,7 +106,7 @@ impl Account {
     }
 
     fn count(&self) {
-        self.open.fetch_add(1, Ordering::AcqRel);
+        self.open.fetch_add(1, Ordering::SeqCst);
         self.opening.fetch_add(1, Ordering::AcqRel);
         for cap in &self.caps {
             cap.open.fetch_add(1, Ordering::AcqRel);
@@ -108,7 +114,7 @@ impl Account {
     }
 
     fn uncount(&self) {
-        self.open.fetch_sub(1, Ordering::AcqRel);
+        self.open.fetch_sub(1, Ordering::SeqCst);
         for cap in &self.caps {
             cap.open.fetch_sub(1, Ordering::AcqRel);
         }
@@ -260,12 +266,19 @@ impl Ledger {
         }
         self.serve(Some(pool));
         if self.is_contended() {
-            self.make_room();
+            let account = pool.account();
+            // It was in the way of who has room under one cap now, and not yet under another.
+            let freed =
+                |cap: &Arc<Cap>| cap.limit().is_some() && !cap.is_full() && account.is_under(cap);
+            self.evict_where(|waiting| {
+                waiting.full_cap().is_some() && waiting.caps.iter().any(freed)
+            });
         }
     }
 
     /// Grants whatever room there is: to `pool`, if it is given, and to those kept waiting.
     pub fn serve(&self, pool: Option<&Arc<dyn Applicant>>) {
+        let mut newly_blocked = false;
         loop {
             let next = {
                 let mut book = self.lock();
@@ -291,16 +304,21 @@ impl Ledger {
                         && !book.blocked.iter().any(|b| is(b, pool));
                     if wanted {
                         book.blocked.push(Arc::downgrade(pool));
+                        newly_blocked = true;
                     }
                 }
                 self.note(&book);
                 next.map(|(_, pool)| Arc::clone(pool))
             };
-            match next {
-                // Not under the lock: nobody may wait any more, and then it comes back here.
-                Some(pool) => pool.grant(),
-                None => return,
+            // Not under the lock: nobody may wait any more, and then it comes back here.
+            if let Some(pool) = next {
+                pool.grant();
+                continue;
             }
+            if let Some(pool) = pool.filter(|_| newly_blocked) {
+                self.evict_for(pool);
+            }
+            return;
         }
     }
 
@@ -367,10 +385,26 @@ impl Ledger {
         caps.filter(|cap| cap.limit().is_some()).collect()
     }
 
-    /// Something has changed that alone lets nobody in: perhaps it does with an idle connection of
-    /// another pool, where somebody waits under two caps that are full.
-    pub fn make_room(&self) {
+    /// Connections there are or that are being opened, whether or not there is a cap.
+    #[must_use]
+    pub fn counted(&self, scope: &Scope) -> usize {
+        let cap = self.lock().caps.get(scope).and_then(Weak::upgrade);
+        cap.map_or(0, |cap| cap.open())
+    }
+
+    /// A connection of `pool` lies idle. Alone it lets nobody in ([`Ledger::must_yield`] said so), but
+    /// perhaps with one of another pool, where somebody waits under two caps that are full.
+    pub fn make_room_with(&self, pool: &Arc<dyn Applicant>) {
+        let account = pool.account();
+        self.evict_where(|waiting| {
+            waiting.full_caps().count() > 1 && waiting.full_caps().any(|cap| account.is_under(cap))
+        });
+    }
+
+    /// As [`Ledger::evict_for`], for those kept waiting whose account `may_help` names.
+    fn evict_where(&self, may_help: impl Fn(&Account) -> bool) {
         let mut all = candidates(&mut self.lock().blocked);
+        all.retain(|(_, pool)| may_help(pool.account()));
         all.sort_by_key(|(since, _)| *since);
         for (_, pool) in all {
             self.evict_for(&pool);
@@ -393,8 +427,11 @@ impl Ledger {
                 .filter_map(|other| Some((other.idle_since()?, other)));
             idle.min_by_key(|(since, _)| *since).map(|(_, other)| other)
         };
-        let full = || pool.account().caps.iter().filter(|cap| cap.is_full());
-        if full().any(|cap| longest_idle(cap).is_none()) {
+        if pool
+            .account()
+            .full_caps()
+            .any(|cap| longest_idle(cap).is_none())
+        {
             return;
         }
         for cap in &pool.account().caps {

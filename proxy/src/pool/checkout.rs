@@ -7,7 +7,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::oneshot;
 
 use super::budget::{Budget, Elsewhere, Grant, Size};
-use super::caps::{Account, Ledger};
+use super::caps::{Account, Applicant, Ledger};
 use super::control::Database;
 use super::hold::{Gate, Hold};
 use super::manager::{Idle, Object, Pooled};
@@ -287,7 +287,8 @@ impl Pool {
         if self.shared.must_yield() {
             drop(self.idle.give_away());
         } else {
-            self.shared.commons.ledger.make_room();
+            let pool: Arc<dyn Applicant> = Arc::<Shared>::clone(&self.shared);
+            self.shared.commons.ledger.make_room_with(&pool);
         }
     }
 }

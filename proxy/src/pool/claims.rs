@@ -34,7 +34,8 @@ impl Applicant for Shared {
     fn ceiling(&self) -> usize {
         let now = clock::now();
         let careful = self.hold.is_cautious() && self.budget.account.opening() > 0;
-        if careful || self.hold.is_on(now) {
+        // Waiters of a paused database keep their places, and claim no room that others could use.
+        if careful || self.hold.is_on(now) || self.control.is_paused() {
             0
         } else {
             self.budget.ceiling(now)

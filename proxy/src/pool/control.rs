@@ -31,7 +31,7 @@ pub struct Database {
     word: AtomicU64,
     disabled: AtomicBool,
     resumed: Notify,
-    workers: Box<[Counters]>,
+    workers: Box<[Arc<Counters>]>,
     periods: Periods,
 }
 
@@ -44,7 +44,7 @@ impl Database {
             word: AtomicU64::new(0),
             disabled: AtomicBool::new(false),
             resumed: Notify::new(),
-            workers: (0..workers).map(|_| Counters::default()).collect(),
+            workers: (0..workers).map(|_| Arc::default()).collect(),
             periods: Periods::since(clock::now()),
         }
     }
@@ -111,7 +111,7 @@ impl Database {
 
     /// One worker's counters.
     #[must_use]
-    pub fn counters(&self, worker: usize) -> Option<&Counters> {
+    pub fn counters(&self, worker: usize) -> Option<&Arc<Counters>> {
         self.workers.get(worker)
     }
 
@@ -262,19 +262,21 @@ impl Databases {
 #[derive(Clone, Debug)]
 pub struct Tally {
     database: Arc<Database>,
-    worker: usize,
+    /// At hand, as it is counted several times for each statement.
+    counters: Option<Arc<Counters>>,
 }
 
 impl Tally {
     /// For this worker's sessions.
     #[must_use]
     pub fn new(database: Arc<Database>, worker: usize) -> Self {
-        Self { database, worker }
+        let counters = database.counters(worker).cloned();
+        Self { database, counters }
     }
 
     /// Counts; to be called on the worker's own thread.
     pub fn add(&self, stat: Stat, n: u64) {
-        if let Some(counters) = self.database.counters(self.worker) {
+        if let Some(counters) = &self.counters {
             counters.add(stat, n);
         }
     }

@@ -110,6 +110,8 @@ const MAX_CREDENTIALS: usize = 4096;
 pub trait Rules: Send + Sync {
     /// The size of each of a tenant's pools.
     fn size_of(&self, tenant: &Tenant) -> Size;
+    /// The size of a database's pools of users that have none of their own.
+    fn size_in(&self, database: &str) -> Size;
     /// A cap, if there is one.
     fn cap_of(&self, scope: &Scope) -> Option<usize>;
     /// Tenants whose pools are kept warm, clients or not, and how to log in for them.
@@ -260,6 +262,24 @@ impl Directory {
     #[must_use]
     pub fn caps(&self) -> Vec<Arc<Cap>> {
         self.commons.ledger.caps()
+    }
+
+    /// How many connections that is held to; `None` is no cap.
+    #[must_use]
+    pub fn cap_of(&self, scope: &Scope) -> Option<usize> {
+        self.rules.cap_of(scope)
+    }
+
+    /// Connections that count against such a cap, whether or not there is one.
+    #[must_use]
+    pub fn counted(&self, scope: &Scope) -> usize {
+        self.commons.ledger.counted(scope)
+    }
+
+    /// The size of a database's pools of users that have none of their own.
+    #[must_use]
+    pub fn size_in(&self, database: &str) -> Size {
+        self.rules.size_in(database)
     }
 
     /// Server connections closed to make room under a cap, since the start.

@@ -34,7 +34,10 @@ impl Pool {
 
     /// Opens a connection, if somebody waits for whom none is being opened, and there is room.
     pub(super) fn open_for_waiters(self: &Arc<Self>) {
-        if self.shared.control.is_paused() || self.shared.budget.unserved_since().is_none() {
+        let budget = &self.shared.budget;
+        // Asked first, as it is how most who wait find it: no lock, whoever else waits.
+        let full = budget.open() >= budget.ceiling(clock::now());
+        if full || self.shared.control.is_paused() || budget.unserved_since().is_none() {
             return;
         }
         if let Some(permit) = self.shared.claim() {

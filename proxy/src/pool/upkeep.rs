@@ -43,6 +43,7 @@ impl Pool {
             self.check(now, clock::micros(delay));
         }
         if budget.waiting() > 0 {
+            budget.tidy();
             // Nothing should be left to do here; if something is, nobody waits for it for long.
             self.open_for_waiters();
         }

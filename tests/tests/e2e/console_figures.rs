@@ -203,7 +203,8 @@ fn databases_users_lists_and_config_tell_the_settings_without_secrets() {
     assert_eq!(own["host"], "127.0.0.1");
     let users = show::table(&mut console, "show users");
     assert_eq!(of(&users, "name", "app")["pool_size"], "7");
-    assert_eq!(of(&users, "name", "app")["current_client_connections"], "2");
+    // The console's own clients count against no limit.
+    assert_eq!(of(&users, "name", "app")["current_client_connections"], "1");
     assert_eq!(of(&users, "name", "other")["pool_mode"], "session");
     let lists = show::table(&mut console, "show lists");
     assert_eq!(of(&lists, "list", "used_clients")["items"], "2");
@@ -225,4 +226,138 @@ fn databases_users_lists_and_config_tell_the_settings_without_secrets() {
         let shown = format!("{:?}", console.run(&format!("show {command}")));
         assert!(!shown.contains("hidden-word"), "{command}");
     }
+}
+
+/// The fields of one row, by their columns.
+fn fields<const N: usize>(
+    console: &mut Wire,
+    command: &str,
+    row: (&str, &str),
+    columns: [&str; N],
+) -> [String; N] {
+    let table = show::table(console, command);
+    let row = of(&table, row.0, row.1);
+    columns.map(|column| row[column].clone())
+}
+
+const LIMITED: &str = "\
+    [[user]]\nname = \"app\"\nauth = \"trust\"\nadmin = true\nreserve_size = 3\n\
+    [[user]]\nname = \"other\"\nauth = \"trust\"\nmax_server_connections = 7\n\
+    max_client_connections = 4\n\
+    [[user]]\nname = \"third\"\nauth = \"trust\"\nmax_server_connections = \"off\"\n";
+
+#[test]
+fn users_show_their_limits_and_what_counts_against_them() {
+    let limits = |of_all: u32| {
+        format!(
+            "{LIMITED}[routing]\nsplit_reads = false\n[limits]\nmax_user_server_connections = {of_all}\n\
+             max_user_client_connections = 5"
+        )
+    };
+    let stage = Stage::with("figures_users", |setup| setup.with(&limits(9)));
+    let mut console = console(&stage);
+    let mut clients = [(); 3].map(|()| stage.convoy.connect("other", &stage.database).unwrap());
+    for client in &mut clients[..2] {
+        client.run("begin; select 1");
+    }
+    let mut figures = |name: &str| {
+        let columns = [
+            "reserve_pool_size",
+            "max_user_connections",
+            "current_connections",
+            "max_user_client_connections",
+            "current_client_connections",
+        ];
+        fields(&mut console, "show users", ("name", name), columns)
+    };
+    // An administrator has a cap, and is let in whatever the limit.
+    assert_eq!(figures("app"), ["3", "9", "0", "0", "0"]);
+    assert_eq!(figures("other"), ["", "7", "2", "4", "3"]);
+    assert_eq!(figures("third"), ["", "0", "0", "5", "0"]);
+    let [first, ..] = clients;
+    first.close();
+    wait::until("a client less", wait::SOON, || figures("other")[4] == "2");
+    stage.convoy.reload(|setup| setup.with(&limits(11)));
+    wait::until("the new cap is shown", wait::SOON, || {
+        figures("app")[1] == "11"
+    });
+}
+
+#[test]
+fn databases_show_their_limits_and_what_counts_against_them() {
+    let stage = Stage::with("figures_databases", |setup| {
+        setup.with(
+            "[[user]]\nname = \"app\"\nauth = \"trust\"\nadmin = true\n\
+             [[user]]\nname = \"other\"\nauth = \"trust\"\n\
+             [[database]]\nname = \"nick\"\ntarget = \"postgres\"\nreserve_size = 2\nmin_idle = 1\n\
+             max_server_connections = 12\nmax_client_connections = 3\n\
+             [pool]\nreserve_size = 1\n[routing]\nsplit_reads = false\n[limits]\n\
+             max_database_server_connections = 8\nmax_database_client_connections = 6",
+        )
+    });
+    let mut console = console(&stage);
+    let mut clients = [(); 2].map(|()| stage.client());
+    for client in &mut clients {
+        client.run("begin; select 1");
+    }
+    let _nick = stage.convoy.connect("other", "nick").unwrap();
+    let mut figures = |name: &str| {
+        let columns = [
+            "min_pool_size",
+            "reserve_pool_size",
+            "max_connections",
+            "current_connections",
+            "max_client_connections",
+            "current_client_connections",
+        ];
+        fields(&mut console, "show databases", ("name", name), columns)
+    };
+    assert_eq!(figures(&stage.database), ["0", "1", "8", "2", "6", "2"]);
+    // Kept warm: two users on three nodes.
+    wait::until("connections of nick", wait::SOON, || {
+        figures("nick") == ["1", "2", "12", "6", "3", "1"]
+    });
+}
+
+#[test]
+fn connections_of_the_reserve_and_those_closed_for_a_cap_are_shown() {
+    let stage = Stage::with("figures_reserve", |setup| {
+        setup.with(
+            "[pool]\nsize = 1\nreserve_size = 1\nreserve_timeout = \"100ms\"\n\
+             [routing]\nsplit_reads = false\n[limits]\nmax_server_connections = 2",
+        )
+    });
+    let mut console = console(&stage);
+    let mut clients = [(); 2].map(|()| stage.client());
+    let mut figures = || {
+        let mut item = |list| {
+            let [items] = fields(&mut console, "show lists", ("list", list), ["items"]);
+            items
+        };
+        let lists = [item("reserve_servers"), item("closed_for_caps")];
+        let pool = ("database", stage.database.as_str());
+        let [reserve] = fields(&mut console, "show pools", pool, ["sv_reserve"]);
+        (reserve, lists)
+    };
+    let shown = |n: &str, closed: &str| (n.to_owned(), [n, closed].map(str::to_owned));
+    assert_eq!(figures(), shown("0", "0"));
+    for client in &mut clients {
+        client.run("begin; select 1");
+    }
+    assert_eq!(figures(), shown("1", "0"));
+    for client in &mut clients {
+        client.run("commit");
+    }
+    wait::until("the reserve is closed", wait::SOON, || {
+        figures() == shown("0", "0")
+    });
+    let mut others =
+        ["template1", "postgres"].map(|database| stage.convoy.connect("app", database).unwrap());
+    for other in &mut others {
+        other.run("select 1");
+    }
+    wait::until("one made room", wait::SOON, || figures() == shown("0", "1"));
+    let key = ("key", "limits.max_server_connections");
+    let config = fields(&mut console, "show config", key, ["value", "default"]);
+    assert_eq!(config, ["2", "off"]);
 }

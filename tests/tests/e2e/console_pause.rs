@@ -197,3 +197,103 @@ fn sigusr1_pauses_and_sigusr2_resumes() {
     stage.convoy.signal(Signal::USR2);
     assert_eq!(tags(&client.until_ready()), "TDCZ");
 }
+
+#[test]
+fn login_that_has_to_ask_a_server_is_told_of_the_pause() {
+    let stage = Stage::with("pause_login_bounded", |setup| {
+        setup.with("[pool]\nquery_wait_timeout = \"1s\"")
+    });
+    let mut admin = console(&stage);
+    stage.client().run("select 1");
+    admin.run(&format!("pause {}", stage.database));
+    let login = || {
+        let who = [
+            ("user", "app"),
+            ("database", stage.database.as_str()),
+            ("search_path", "x"),
+        ];
+        Wire::login(stage.convoy.port, &who, None)
+    };
+    let start = Instant::now();
+    let refused = login().err().expect("refused");
+    let waited = start.elapsed();
+    assert_eq!(
+        (refused.severity.as_str(), refused.code.as_str()),
+        ("FATAL", "57P03"),
+        "{refused}"
+    );
+    assert!(refused.message.contains("is paused"), "{refused}");
+    assert!(waited >= Duration::from_millis(900), "after {waited:?}");
+    assert!(waited < wait::SOON, "after {waited:?}");
+    admin.run(&format!("resume {}", stage.database));
+    assert_eq!(login().unwrap().one("show search_path"), "x");
+}
+
+#[test]
+fn who_waits_for_a_paused_database_takes_no_connection_from_others() {
+    let stage = Stage::with("pause_cap", |setup| {
+        setup.with("[routing]\nsplit_reads = false\n[limits]\nmax_server_connections = 1")
+    });
+    let mut admin = console(&stage);
+    let mut waiter = stage.client();
+    let mut elsewhere = stage.convoy.connect("app", "postgres").unwrap();
+    elsewhere.run("begin");
+    let pid = elsewhere.one("select pg_backend_pid()");
+    begin(&mut waiter, "select 1");
+    wait_waiting(&mut admin, 1);
+    admin.run(&format!("pause {}", stage.database));
+    elsewhere.run("commit");
+    for _ in 0..20 {
+        assert_eq!(elsewhere.one("select pg_backend_pid()"), pid);
+    }
+    admin.run(&format!("resume {}", stage.database));
+    assert_eq!(tags(&waiter.until_ready()), "TDCZ");
+    assert_ne!(elsewhere.one("select pg_backend_pid()"), pid);
+}
+
+#[test]
+fn replication_connections_go_on_during_a_pause() {
+    let stage = Stage::new("pause_replication");
+    let mut admin = console(&stage);
+    let replicating = || {
+        let who = [
+            ("user", "postgres"),
+            ("database", stage.database.as_str()),
+            ("replication", "database"),
+        ];
+        Wire::login(stage.convoy.port, &who, None).unwrap()
+    };
+    let mut before = replicating();
+    admin.run("pause");
+    for client in [&mut before, &mut replicating()] {
+        assert_eq!(client.run("IDENTIFY_SYSTEM").len(), 1);
+    }
+}
+
+#[test]
+fn nobody_is_lost_between_pauses_that_follow_each_other() {
+    let stage = Stage::with("pause_storm", |setup| {
+        setup
+            .top("workers = 2")
+            .with("[pool]\nsize = 2\n[routing]\nsplit_reads = false")
+    });
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..24)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut client = stage.client();
+                    for _ in 0..40 {
+                        client.run("begin; select 1; commit");
+                    }
+                })
+            })
+            .collect();
+        while clients.iter().any(|client| !client.is_finished()) {
+            stage.convoy.signal(Signal::USR1);
+            std::thread::park_timeout(Duration::from_millis(4));
+            stage.convoy.signal(Signal::USR2);
+            std::thread::park_timeout(Duration::from_millis(12));
+        }
+    });
+    assert_eq!(stage.client().one("select 1"), "1");
+}

@@ -37,6 +37,11 @@ fn asyncpg_works_in_transaction_mode() {
 }
 
 #[test]
+fn sqlalchemy_django_and_pgcli_read_the_catalog() {
+    script_passes("introspection.py", "introspection", 9);
+}
+
+#[test]
 fn node_postgres_works_in_transaction_mode() {
     script_passes("node_postgres.mjs", "node_pg", 9);
 }

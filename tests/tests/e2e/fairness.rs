@@ -1,13 +1,16 @@
 //! Who came first is served first, and no pool starves another one under the same cap.
 
+use crate::console::console;
+use crate::console_control::{begin, database};
 use pgconvoy_tests::stage::Stage;
 use pgconvoy_tests::wait;
 use pgconvoy_tests::wire::{Batch, Wire};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// The order in which fifty clients, who came one after the other, got their statement run.
-fn order_of_service(name: &str, connections: usize) -> Vec<usize> {
+/// The order in which fifty clients, who came one after the other, got their statement run; and ten
+/// more, if there is a pause between them.
+fn order_of_service(name: &str, connections: usize, pause: bool) -> Vec<usize> {
     let stage = Stage::with(name, |setup| {
         setup
             .top("workers = 1")
@@ -20,18 +23,40 @@ fn order_of_service(name: &str, connections: usize) -> Vec<usize> {
     }
     let mut control = stage.client();
     let mut clients: Vec<Wire> = (0..50).map(|_| stage.client()).collect();
-    for (number, client) in clients.iter_mut().enumerate() {
+    let mut come = |number: usize, client: &mut Wire| {
         let sql = format!("insert into t (who) values ({number})");
         client.send(Batch::new().query(&sql).bytes());
         // Its answer comes from the same thread, after what was sent before.
         control.run("show pool_version");
+    };
+    for (number, client) in clients.iter_mut().enumerate() {
+        come(number, client);
     }
     wait::until("fifty clients wait", wait::SOON, || {
         let page = stage.convoy.page("/metrics").body;
         pgconvoy_tests::http::sum(&page, "pgconvoy_pool_waiting") >= 50.0
     });
-    for holder in &mut holders {
-        holder.run("commit");
+    if pause {
+        let (mut admin, mut pauser) = (console(&stage), console(&stage));
+        begin(&mut pauser, "pause");
+        wait::until("the database is paused", wait::SOON, || {
+            database(&mut admin, &stage, "paused") == "1"
+        });
+        for number in 50..60 {
+            let mut client = stage.client();
+            come(number, &mut client);
+            clients.push(client);
+        }
+        for holder in &mut holders {
+            holder.run("commit");
+        }
+        pauser.until_ready();
+        assert_eq!(stage.direct(0).one("select count(*) from t"), "0");
+        admin.run("resume");
+    } else {
+        for holder in &mut holders {
+            holder.run("commit");
+        }
     }
     for client in &mut clients {
         client.until_ready();
@@ -43,18 +68,24 @@ fn order_of_service(name: &str, connections: usize) -> Vec<usize> {
 
 #[test]
 fn fifty_clients_on_one_connection_are_served_in_the_order_they_came() {
-    let order = order_of_service("fifo_one", 1);
+    let order = order_of_service("fifo_one", 1, false);
     assert_eq!(order, (0..50).collect::<Vec<_>>());
 }
 
 #[test]
 fn fifty_clients_on_two_connections_are_served_in_the_order_they_came() {
-    let order = order_of_service("fifo_two", 2);
+    let order = order_of_service("fifo_two", 2, false);
     assert_eq!(order.len(), 50);
     // The server may be slow with one of them; it is the proxy that is tested.
     let far = |(place, number): &(usize, &usize)| place.abs_diff(**number) > 4;
     let late = order.iter().enumerate().filter(far).count();
     assert!(late <= 3, "{order:?}");
+}
+
+#[test]
+fn clients_are_served_in_the_order_they_came_though_there_was_a_pause() {
+    let order = order_of_service("fifo_pause", 1, true);
+    assert_eq!(order, (0..60).collect::<Vec<_>>());
 }
 
 /// Transactions that each client of `app` and of `other` got done meanwhile, both pools being under

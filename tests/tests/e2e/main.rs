@@ -22,6 +22,7 @@ mod dump_restore;
 mod failover;
 mod fairness;
 mod garbage;
+mod hard_cases;
 mod harness;
 mod held_connections;
 mod io_uring;

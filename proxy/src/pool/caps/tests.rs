@@ -149,7 +149,7 @@ impl World {
                 if self.ledger.must_yield(&applicant) {
                     pool.close_idle();
                 } else {
-                    self.ledger.make_room();
+                    self.ledger.make_room_with(&applicant);
                 }
             }
         }
