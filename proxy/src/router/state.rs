@@ -131,7 +131,13 @@ fn command(tokens: &[Token<'_>]) -> Option<PinReason> {
     }
     let next_is = |word: &str| rest.first().is_some_and(|token| token.is_word(word));
     let pin = match first.text.to_ascii_lowercase().as_slice() {
-        b"set" if next_is("local") || next_is("transaction") || next_is("constraints") => {
+        // A setting's name may begin with these words, too.
+        b"set"
+            if ["local", "transaction", "constraints"]
+                .iter()
+                .any(|word| next_is(word))
+                && !rest.get(1).is_some_and(|token| token.is_punct(b'.')) =>
+        {
             return None;
         }
         b"set" | b"reset" => PinReason::Set,

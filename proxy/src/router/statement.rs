@@ -88,7 +88,9 @@ pub(super) fn head<'t, 'a>(tokens: &'t [Token<'a>]) -> Head<'t, 'a> {
             transaction: TransactionEffect::PrepareTransaction,
             ..Decision::primary(Reason::Transaction, Command::Other)
         },
-        b"set" if second("transaction") => set_transaction(rest),
+        b"set" if second("transaction") && !rest.get(1).is_some_and(|t| t.is_punct(b'.')) => {
+            set_transaction(rest)
+        }
         b"discard" if second("all") => discard(Discard::All),
         b"deallocate" => discard(Discard::Statements),
         b"set" | b"reset" | b"listen" | b"unlisten" | b"load" | b"prepare" | b"discard"

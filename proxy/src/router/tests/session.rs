@@ -17,6 +17,8 @@ fn session_state_pins_with_its_reason() {
         ),
         ("RESET ALL", Some(PinReason::Set)),
         ("SET LOCAL a = 1", None),
+        ("SET local.a = 1", Some(PinReason::Set)),
+        ("SET transaction.a = 1", Some(PinReason::Set)),
         ("SET TRANSACTION READ ONLY", None),
         ("SET CONSTRAINTS ALL DEFERRED", None),
         ("DISCARD ALL", None),
