@@ -87,6 +87,15 @@ impl Parameters {
         !Arc::ptr_eq(&self.state.wanted, &self.state.actual)
     }
 
+    /// Whether it lacks the parameter that the server calls so.
+    pub(super) fn are_lacking_one(&self, name: &[u8]) -> bool {
+        if !self.are_lacking() {
+            return false;
+        }
+        let name = String::from_utf8_lossy(name).to_ascii_lowercase();
+        self.state.wanted.get(&name) != self.state.actual.get(&name)
+    }
+
     /// The connection has been given what the session wants.
     pub(super) fn are_given(&mut self) {
         self.state.actual = Arc::clone(&self.state.wanted);

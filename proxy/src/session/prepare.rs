@@ -7,11 +7,11 @@ use super::attach::Link;
 use super::replies::Reply;
 use super::statements::{NAME_PREFIX, Rename, Statement, Undo};
 use super::translate::PARSE_COMPLETE;
-use super::{Batch, End, Rest, Session};
+use super::{End, Rest, Session};
 use crate::pool::stats::Stat;
 use crate::protocol::frame::{HEADER, Header, TransactionStatus};
 use crate::protocol::{messages, to_server};
-use crate::router::{PinReason, TransactionEffect};
+use crate::router::{PinReason, Reason, TransactionEffect};
 
 impl Session {
     pub(super) fn apply_parse(&mut self, header: Header) -> Result<(), End> {
@@ -169,7 +169,7 @@ impl Session {
         }
     }
 
-    /// Whether the server refuses to look at the statement, since the transaction has failed.
+    /// Whether the server may refuse to look at the statement, since the transaction has failed.
     fn is_refused(&self, statement: &Statement) -> bool {
         let leaves = matches!(
             statement.decision.transaction,
@@ -180,13 +180,18 @@ impl Session {
                 | TransactionEffect::RollbackTo
                 | TransactionEffect::PrepareTransaction
         );
-        // What was sent before it may leave the transaction.
         let ahead = (self.buffers.as_ref()).is_some_and(|b| b.replies.has_end());
-        let certain = self.batch != Batch::Bound && !ahead;
-        self.transaction.status == TransactionStatus::Failed && certain && !leaves
+        let perhaps = match self.transaction.status {
+            TransactionStatus::Idle => false,
+            // Something on its way may fail, or have failed.
+            TransactionStatus::InTransaction => ahead,
+            TransactionStatus::Failed => true,
+        };
+        perhaps && !leaves && statement.decision.reason != Reason::Empty
     }
 
-    /// Has the server look at a statement that it holds already, and refuse it.
+    /// Has the server look at a statement that it holds already, so that it can refuse it; as the
+    /// unnamed one, which nobody uses there.
     fn send_definition(&mut self, statement: &Arc<Statement>, undo: Undo) {
         let text = statement.text();
         let types = statement
@@ -194,7 +199,7 @@ impl Session {
             .get(text.len() + 1..)
             .unwrap_or_default();
         let buffers = self.buffers();
-        to_server::parse(&mut buffers.server_out, &statement.name, text, types);
+        to_server::parse(&mut buffers.server_out, b"", text, types);
         let visible = true;
         buffers.replies.push(Reply::Parse { visible, undo });
     }

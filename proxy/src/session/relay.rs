@@ -8,12 +8,10 @@ use bytes::Buf;
 use super::context::Buffers;
 use super::replay::{Ran, Replay};
 use super::replies::{Reply, Verdict};
-use super::settings::Tag;
+use super::run::Tag;
 use super::stale::Staleness;
 use super::statements::Undo;
 use super::{Batch, End, Phase, Session, failure};
-use crate::backend::connection::Connection;
-use crate::backend::reported::OF_THE_NODE;
 use crate::clock;
 use crate::error::Report;
 use crate::metrics::Severity;
@@ -23,7 +21,7 @@ use crate::protocol::{messages, to_client};
 use crate::registry::Activity;
 
 /// What one message asks for beyond passing it on.
-enum After {
+pub(super) enum After {
     /// Nothing.
     Nothing,
     /// The message is not for the client.
@@ -186,13 +184,10 @@ impl Session {
             &buffers.server_in[HEADER.min(header.len)..header.len.min(buffers.server_in.len())];
         let mut completed = None;
         match kind {
+            Backend::ParameterStatus => return self.on_parameter(header),
             // What the server has to say of our own requests is no matter of the client.
             Backend::NoticeResponse if buffers.replies.front_is_own() => return After::Hidden,
             Backend::NoticeResponse | Backend::NotificationResponse => return After::Nothing,
-            Backend::ParameterStatus => {
-                let own = buffers.replies.front_is_own() || self.parameters.are_lacking();
-                return on_parameter(&mut link.checkout, body, own);
-            }
             Backend::ErrorResponse => {
                 let view = ErrorView::new(body);
                 let code = view.get(b'C').unwrap_or_default();
@@ -448,20 +443,6 @@ fn move_front(buffers: &mut Buffers, n: usize) {
             .client_out
             .extend_from_slice(&buffers.server_in[..n]);
         buffers.server_in.advance(n);
-    }
-}
-
-/// What a node is (`in_hot_standby`) is no matter of the client, who talks to all. What changes
-/// for a request of our own, the client is told when that is done.
-fn on_parameter(connection: &mut Connection, body: &[u8], own: bool) -> After {
-    let Ok((name, value)) = messages::parameter_status(body) else {
-        return After::Lost(failure::server_violation("malformed ParameterStatus"));
-    };
-    connection.note_parameter(name, value);
-    if own || name == OF_THE_NODE.as_bytes() {
-        After::Hidden
-    } else {
-        After::Nothing
     }
 }
 

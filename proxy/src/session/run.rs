@@ -25,3 +25,28 @@ impl Run {
         self.effects.iter().any(back)
     }
 }
+
+/// What a CommandComplete says of the transaction and of the connection's own state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tag {
+    Commit,
+    Rollback,
+    DiscardAll,
+    DiscardSequences,
+    DeallocateAll,
+    Other,
+}
+
+impl Tag {
+    /// Reads a CommandComplete's body.
+    pub(super) fn of(body: &[u8]) -> Self {
+        match body {
+            b"COMMIT\0" | b"PREPARE TRANSACTION\0" => Self::Commit,
+            b"ROLLBACK\0" => Self::Rollback,
+            b"DISCARD ALL\0" => Self::DiscardAll,
+            b"DISCARD SEQUENCES\0" => Self::DiscardSequences,
+            b"DEALLOCATE ALL\0" => Self::DeallocateAll,
+            _other_tag => Self::Other,
+        }
+    }
+}

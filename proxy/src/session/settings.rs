@@ -5,41 +5,18 @@ use std::sync::Arc;
 
 use super::attach::Link;
 use super::parameters::Outcome;
+use super::relay::After;
 use super::replies::Reply;
-use super::{Makes, Session};
+use super::run::Tag;
+use super::{Makes, Session, failure};
 use crate::backend::parameters::{ParameterSet, Setting};
-use crate::backend::reported::Reported;
-use crate::protocol::frame::TransactionStatus;
-use crate::protocol::{to_client, to_server};
+use crate::backend::reported::{OF_THE_NODE, Reported};
+use crate::protocol::frame::{HEADER, Header, TransactionStatus};
+use crate::protocol::{messages, to_client, to_server};
 use crate::router::{Decision, Effect, PinReason, Quoting, SequenceUse};
 
 /// What makes a server forget a session's sequences.
 const FORGET_SEQUENCES: &str = "SET exit_on_error TO on;DISCARD SEQUENCES;RESET exit_on_error";
-
-/// What a CommandComplete says of the transaction and of the connection's own state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Tag {
-    Commit,
-    Rollback,
-    DiscardAll,
-    DiscardSequences,
-    DeallocateAll,
-    Other,
-}
-
-impl Tag {
-    /// Reads a CommandComplete's body.
-    pub(super) fn of(body: &[u8]) -> Self {
-        match body {
-            b"COMMIT\0" | b"PREPARE TRANSACTION\0" => Self::Commit,
-            b"ROLLBACK\0" => Self::Rollback,
-            b"DISCARD ALL\0" => Self::DiscardAll,
-            b"DISCARD SEQUENCES\0" => Self::DiscardSequences,
-            b"DEALLOCATE ALL\0" => Self::DeallocateAll,
-            _other_tag => Self::Other,
-        }
-    }
-}
 
 impl Session {
     /// A statement has succeeded.
@@ -77,6 +54,28 @@ impl Session {
             self.pin(PinReason::Set.into(), true);
         }
         self.parameters_changed();
+    }
+
+    /// A ParameterStatus has come. What a node is (`in_hot_standby`) is no matter of the client, who talks to
+    /// all; what changes for a request of our own, or by a RESET of what the client has from its
+    /// startup, it is told when that is done, if it is another then.
+    pub(super) fn on_parameter(&mut self, header: Header) -> After {
+        let (Some(link), Some(buffers)) = (&mut self.link, self.buffers.as_deref()) else {
+            return After::Hidden;
+        };
+        let body = buffers.server_in.get(HEADER..header.len);
+        let Some(Ok((name, value))) = body.map(messages::parameter_status) else {
+            return After::Lost(failure::server_violation("malformed ParameterStatus"));
+        };
+        link.checkout.note_parameter(name, value);
+        let lacking = self.parameters.are_lacking_one(name);
+        if lacking || buffers.replies.front_is_own() || name == OF_THE_NODE.as_bytes() {
+            return After::Hidden;
+        }
+        if self.parameters.are_lacking() {
+            Arc::make_mut(&mut self.told).note(name, value);
+        }
+        After::Nothing
     }
 
     /// ReadyForQuery has come: what the server says of its parameters is true for the client.

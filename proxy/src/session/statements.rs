@@ -210,11 +210,10 @@ impl ClientStatements {
         before
     }
 
-    /// DEALLOCATE ALL and DISCARD ALL.
+    /// DEALLOCATE ALL and DISCARD ALL, which the unnamed statement survives.
     pub(crate) fn clear(&mut self) {
         self.named.clear();
         self.count.store(0, Ordering::Relaxed);
-        self.unnamed = None;
     }
 
     /// The statement that a portal was bound to.
