@@ -42,6 +42,9 @@ impl Session {
         if self.rest != Rest::None {
             return Ok(self.stream_rest());
         }
+        if buffers.replies.len() < self.collecting {
+            self.collecting = 0;
+        }
         if buffers.replies.len() >= OWED_MAX {
             return Ok(self.collect_answers());
         }
@@ -71,7 +74,7 @@ impl Session {
         if open && self.collecting != owed {
             to_server::flush(&mut buffers.server_out);
         }
-        // Fewer answers are owed when it has been heeded.
+        // Fewer answers are owed when it has been heeded; then it may be told again.
         self.collecting = owed;
         Step::Wait
     }
