@@ -47,6 +47,7 @@ mod session_state;
 mod show_commands;
 mod signals;
 mod startup_parameters;
+mod state_leaks;
 mod statement_mode;
 mod timeouts;
 mod tokio_driver;
