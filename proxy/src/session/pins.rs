@@ -107,11 +107,6 @@ impl Pins {
         self.sequences_discarded();
     }
 
-    /// RESET ALL has been done.
-    pub(super) fn parameters_reset(&mut self) {
-        self.held = self.held.without(PinReason::Set.into());
-    }
-
     /// DISCARD SEQUENCES has been done.
     pub(super) fn sequences_discarded(&mut self) {
         self.held = self.held.without(PinReason::Sequence.into());

@@ -43,8 +43,6 @@ impl Session {
             Some(Effect::Deallocate(Some(name))) => {
                 self.statements.set(name.as_bytes(), None);
             }
-            // It takes back also what could not be read.
-            Some(Effect::ResetAll) => self.pins.parameters_reset(),
             Some(_) | None => {}
         }
         let Some(effect) = effect.filter(|effect| *effect != Effect::None) else {
