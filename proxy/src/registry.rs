@@ -60,8 +60,6 @@ pub struct Client {
     signal: AtomicU8,
     waker: AtomicWaker,
     cancel: Mutex<CancelTarget>,
-    /// Statements run, for SHOW.
-    pub queries: AtomicU64,
     /// Prepared statements it has, for SHOW.
     pub prepared: Arc<AtomicUsize>,
     application_name: Mutex<String>,
@@ -395,7 +393,6 @@ impl Registry {
             signal: AtomicU8::new(Signal::None as u8),
             waker: AtomicWaker::new(),
             cancel: Mutex::new(CancelTarget::Nothing),
-            queries: AtomicU64::new(0),
             prepared: Arc::default(),
             application_name: Mutex::new(newcomer.application_name.to_owned()),
             pins: AtomicU16::new(0),

@@ -20,11 +20,6 @@ impl Session {
         if decision.discard == Discard::All {
             self.statements.clear();
         }
-        self.identity
-            .registration
-            .client()
-            .queries
-            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         if let Some(link) = &self.link {
             let route = match decision.target {
                 Target::Replica => QueryRoute::Read,
