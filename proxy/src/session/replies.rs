@@ -489,4 +489,6 @@ impl<U> Replies<U> {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
