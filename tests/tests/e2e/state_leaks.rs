@@ -213,7 +213,7 @@ fn statement_does_not_run_when_what_its_session_wants_can_not_be_set() {
 #[test]
 fn values_mean_the_same_whatever_the_session_before_has_set() {
     let stage = single("setup_literals");
-    stage.direct(0).run("create table keep ()");
+    stage.seed("create table keep ()");
     let strange = "it's \\' ; drop table keep; -- é";
     for other_settings in [
         "set standard_conforming_strings = off",
@@ -242,10 +242,8 @@ fn values_mean_the_same_whatever_the_session_before_has_set() {
             strange,
             "{other_settings}"
         );
-        assert_eq!(
-            client.one("select count(*) from pg_class where relname = 'keep'"),
-            "1"
-        );
+        let kept = "select count(*) from pg_class where relname = 'keep'";
+        assert_eq!(stage.direct(0).one(kept), "1", "{other_settings}");
         client.close();
         other.close();
     }
