@@ -17,7 +17,9 @@ impl Session {
     /// Before a statement that the server will run.
     pub(super) fn about_to_run(&mut self, decision: &Decision, effects: Option<&[Effect]>) {
         self.note_state(decision, effects);
-        if decision.discard == Discard::All {
+        // Within a batch what follows is sent before this is answered; else it waits for the answer
+        // (see `completed`), as a DISCARD ALL may fail.
+        if decision.discard == Discard::All && self.batch.is_open() {
             self.statements.clear();
         }
         if let Some(link) = &self.link {

@@ -33,6 +33,9 @@ impl Session {
                 }
                 if tag == Tag::DiscardAll {
                     self.pins.discarded();
+                    if !self.buffers().replies.is_followed() {
+                        self.statements.clear();
+                    }
                 }
             }
             (Tag::DiscardSequences, _) => self.pins.sequences_discarded(),

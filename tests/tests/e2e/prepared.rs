@@ -326,3 +326,26 @@ fn statement_parsed_right_behind_a_discard_is_there() {
     assert_eq!(tags(&client.until_ready()), "CZ");
     assert_eq!(tags(&client.until_ready()), "12DCZ");
 }
+
+#[test]
+fn failed_discard_all_leaves_the_statements() {
+    let stage = stage("prepared_discard_failed", "size = 1");
+    let mut client = stage.client();
+    let parse = Batch::new()
+        .parse("s", "select b from t where id = $1")
+        .sync();
+    assert_eq!(tags(&client.ask(&parse)), "1Z");
+    let failed = client.ask(&Batch::new().query("discard all; select 1"));
+    assert_eq!(codes(&failed), ["25001"]);
+    assert_eq!(run(&mut client, "s", &[Some("1")]), "row 1");
+    client.run("begin");
+    let failed = client.ask(&Batch::new().query("discard all"));
+    assert_eq!(codes(&failed), ["25001"]);
+    client.run("rollback");
+    assert_eq!(run(&mut client, "s", &[Some("1")]), "row 1");
+    client.run("discard all");
+    let batch = Batch::new().bind("", "s", &[Some("1")]).sync();
+    assert_eq!(codes(&client.ask(&batch)), ["26000"]);
+    assert_eq!(tags(&client.ask(&parse)), "1Z");
+    assert_eq!(run(&mut client, "s", &[Some("1")]), "row 1");
+}
