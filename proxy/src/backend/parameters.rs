@@ -180,14 +180,7 @@ impl ParameterSet {
                     sql.push_str(" TO ");
                     quote_literal(&mut sql, value);
                 }
-                Setting::Value(value) => {
-                    sql.push_str("SELECT ");
-                    set_config(&mut sql, name, value);
-                }
-                Setting::Clause(clause) => {
-                    sql.push_str("SET SESSION ");
-                    sql.push_str(clause);
-                }
+                Setting::Value(_) | Setting::Clause(_) => assign(&mut sql, name, value),
             }
             sql.push(';');
         }
@@ -204,16 +197,7 @@ impl ParameterSet {
             if IDENTITY.contains(&name) || !wanted(name, value) {
                 continue;
             }
-            match value {
-                Setting::Value(value) => {
-                    sql.push_str("SELECT ");
-                    set_config(&mut sql, name, value);
-                }
-                Setting::Clause(clause) => {
-                    sql.push_str("SET SESSION ");
-                    sql.push_str(clause);
-                }
-            }
+            assign(&mut sql, name, value);
             sql.push(';');
         }
         sql
@@ -261,6 +245,20 @@ fn is_list(name: &str) -> bool {
             | "shared_preload_libraries"
             | "unix_socket_directories"
     )
+}
+
+/// Sets one parameter for the session.
+fn assign(sql: &mut String, name: &str, value: &Setting) {
+    match value {
+        Setting::Value(value) => {
+            sql.push_str("SELECT ");
+            set_config(sql, name, value);
+        }
+        Setting::Clause(clause) => {
+            sql.push_str("SET SESSION ");
+            sql.push_str(clause);
+        }
+    }
 }
 
 fn set_config(sql: &mut String, name: &str, value: &str) {

@@ -128,11 +128,6 @@ impl<U> Replies<U> {
         self.queue.is_empty()
     }
 
-    /// Whether anything was sent behind what is being answered.
-    pub(crate) fn is_followed(&self) -> bool {
-        self.queue.len() > 1
-    }
-
     /// Whether all that is left are answers of our own.
     pub(crate) fn only_local(&self) -> bool {
         self.queue

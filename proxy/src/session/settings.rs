@@ -33,7 +33,7 @@ impl Session {
                 }
                 if tag == Tag::DiscardAll {
                     self.pins.discarded();
-                    if !self.buffers().replies.is_followed() {
+                    if self.buffers().replies.len() <= 1 {
                         self.statements.clear();
                     }
                 }
