@@ -32,6 +32,18 @@ pub struct InvalidName(pub String);
 /// the first of the two ends the second (PostgreSQL docs, SET SESSION AUTHORIZATION).
 const IDENTITY: [&str; 2] = ["session_authorization", "role"];
 
+/// Whether it is who the session acts as.
+#[must_use]
+pub fn is_identity(name: &str) -> bool {
+    IDENTITY.contains(&name)
+}
+
+/// Whether the parameter is reset when `reset` is: SET SESSION AUTHORIZATION and its RESET end SET ROLE.
+#[must_use]
+pub fn goes_with(name: &str, reset: &str) -> bool {
+    name == reset || (reset == "session_authorization" && name == "role")
+}
+
 /// The parameter that ends what takes too long.
 const TIME_LIMIT: &str = "statement_timeout";
 
@@ -126,7 +138,7 @@ impl ParameterSet {
     pub fn difference(&self, from: &Self) -> Option<Vec<String>> {
         let mut resets = String::new();
         for (name, _) in from.iter() {
-            if self.get(name).is_none() && !IDENTITY.contains(&name) {
+            if self.get(name).is_none() && !is_identity(name) {
                 resets.push_str("RESET ");
                 quote_name(&mut resets, name);
                 resets.push(';');
@@ -166,13 +178,14 @@ impl ParameterSet {
         ]
     }
 
-    /// The Query text that sets again what a connection has lost of the parameters that is left with
-    /// `actual`. None of it needs a snapshot where that can be had, so that SET TRANSACTION may
+    /// The statements that set again what a connection has lost of the parameters that is left with
+    /// `actual`. None of them needs a snapshot where that can be had, so that SET TRANSACTION may
     /// still follow.
     #[must_use]
-    pub fn restoration(&self, actual: &Self) -> Option<String> {
-        let mut sql = String::new();
-        for (name, value) in self.iter().filter(|(n, v)| actual.get(n) != Some(*v)) {
+    pub fn restoration(&self, actual: &Self) -> Vec<String> {
+        let lost = self.iter().filter(|(n, v)| actual.get(n) != Some(*v));
+        lost.map(|(name, value)| {
+            let mut sql = String::new();
             match value {
                 Setting::Value(value) if !is_list(name) => {
                     sql.push_str("SET SESSION ");
@@ -182,9 +195,9 @@ impl ParameterSet {
                 }
                 Setting::Value(_) | Setting::Clause(_) => assign(&mut sql, name, value),
             }
-            sql.push(';');
-        }
-        (!sql.is_empty()).then(|| format!("{OR_END}{sql}{ALIVE}"))
+            sql
+        })
+        .collect()
     }
 
     /// The SQL that sets those of the parameters that `wanted` wants, but for who the session acts
@@ -194,7 +207,7 @@ impl ParameterSet {
         // What others name may be found by it only.
         let first = self.iter().filter(|(name, _)| *name == FIRST);
         for (name, value) in first.chain(self.iter().filter(|(name, _)| *name != FIRST)) {
-            if IDENTITY.contains(&name) || !wanted(name, value) {
+            if is_identity(name) || !wanted(name, value) {
                 continue;
             }
             assign(&mut sql, name, value);
@@ -220,6 +233,12 @@ impl ParameterSet {
         }
         sql
     }
+}
+
+/// The Query text that runs the statements, at whose failure the server ends the connection.
+#[must_use]
+pub fn or_end(statements: &[String]) -> String {
+    format!("{OR_END}{};{ALIVE}", statements.join(";"))
 }
 
 fn valid_name(name: &str) -> bool {
@@ -353,8 +372,8 @@ mod tests {
             "SET SESSION TIME ZONE INTERVAL '1' HOUR;"
         );
         assert_eq!(
-            inner(&to.restoration(&set(&[("a.b", "1")])).unwrap()),
-            "SET SESSION TIME ZONE INTERVAL '1' HOUR;"
+            to.restoration(&set(&[("a.b", "1")])),
+            ["SET SESSION TIME ZONE INTERVAL '1' HOUR"]
         );
     }
 
@@ -407,11 +426,11 @@ mod tests {
     fn lost_values_are_given_again_without_a_snapshot_where_that_can_be() {
         let all = set(&[("work_mem", "7MB"), ("search_path", "a, b"), ("x.y", "z")]);
         assert_eq!(
-            inner(&all.restoration(&set(&[("x.y", "z")])).unwrap()),
-            "SELECT pg_catalog.set_config(E'search_path',E'a, b',false);\
-             SET SESSION \"work_mem\" TO E'7MB';"
+            or_end(&all.restoration(&set(&[("x.y", "z")]))),
+            "SET exit_on_error TO on;SELECT pg_catalog.set_config(E'search_path',E'a, b',false);\
+             SET SESSION \"work_mem\" TO E'7MB';RESET exit_on_error;"
         );
-        assert_eq!(all.restoration(&all), None);
+        assert!(all.restoration(&all).is_empty());
     }
 
     #[test]

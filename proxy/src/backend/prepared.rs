@@ -32,6 +32,12 @@ impl Prepared {
         }
     }
 
+    /// Whether the server holds the statement.
+    #[must_use]
+    pub fn contains(&self, id: StatementId) -> bool {
+        self.used.contains_key(&id)
+    }
+
     /// The statement to close before another can be added to `limit` of them.
     #[must_use]
     pub fn victim(&self, limit: usize) -> Option<StatementId> {

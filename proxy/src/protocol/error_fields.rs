@@ -250,6 +250,22 @@ impl ErrorFields {
         kept
     }
 
+    /// The same error with another place in the text that was sent (the field `P`).
+    #[must_use]
+    pub fn at(&self, place: usize) -> Self {
+        let mut moved = Self { body: Vec::new() };
+        for (field, value) in self.view().fields() {
+            if field == b'P' {
+                moved = moved.with(field, &place.to_string());
+            } else {
+                moved.body.push(field);
+                moved.body.extend_from_slice(value);
+                moved.body.push(0);
+            }
+        }
+        moved
+    }
+
     #[must_use]
     pub fn view(&self) -> ErrorView<'_> {
         ErrorView::new(&self.body)

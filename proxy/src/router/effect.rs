@@ -5,6 +5,8 @@
 //! shape and shapes have no values. Here the values are read, from the one text that has them.
 //! What is not plain is [`Effect::Unknown`]. Must not know sessions or connections.
 
+use std::ops::Range;
+
 use super::Quoting;
 use super::assignment::{
     Assignment, Bound, Effect, Scope, Value, canonical, characteristics, kind, set_config,
@@ -53,12 +55,7 @@ pub fn effects(sql: &[u8], bound: &[Bound]) -> Vec<Effect> {
     if sql.len() > MAX_TEXT {
         return vec![Effect::Unknown];
     }
-    let mut lexer = Lexer::new(sql, 0);
-    let (mut tokens, mut ends) = (Vec::new(), Vec::new());
-    while let Some(token) = lexer.next() {
-        tokens.push(token);
-        ends.push(lexer.position());
-    }
+    let (tokens, ends) = lex(sql);
     let text = Text {
         sql,
         tokens: &tokens,
@@ -69,6 +66,28 @@ pub fn effects(sql: &[u8], bound: &[Bound]) -> Vec<Effect> {
         .into_iter()
         .map(|range| text.statement(range.start, range.end))
         .collect()
+}
+
+/// Where each of the statements is whose effects [`effects`] gives: from the end of what is before it
+/// to its own.
+#[must_use]
+pub fn places(sql: &[u8]) -> Vec<Range<usize>> {
+    let (tokens, ends) = lex(sql);
+    let end = |at: Option<usize>| at.map_or(0, |at| ends[at]);
+    let place =
+        |range: Range<usize>| end(range.start.checked_sub(1))..end(range.end.checked_sub(1));
+    classify::split(&tokens).into_iter().map(place).collect()
+}
+
+/// The tokens, and where each of them ends.
+fn lex(sql: &[u8]) -> (Vec<Token<'_>>, Vec<usize>) {
+    let mut lexer = Lexer::new(sql, 0);
+    let (mut tokens, mut ends) = (Vec::new(), Vec::new());
+    while let Some(token) = lexer.next() {
+        tokens.push(token);
+        ends.push(lexer.position());
+    }
+    (tokens, ends)
 }
 
 /// A text's tokens and where each of them ends.

@@ -6,6 +6,7 @@
 //! is known to be safe. Pure: no socket, no clock, no runtime. Must not know nodes, sessions or
 //! transactions in progress; whether a replica is fresh enough is the cluster's business.
 
+mod answer;
 mod assignment;
 mod cache;
 mod classify;
@@ -31,9 +32,10 @@ use fingerprint::Seed;
 use functions::Builtins;
 use lexer::{Kind, Lexer};
 
+pub use answer::{parameters, returns_no_rows};
 pub use assignment::{Assignment, Bound, Effect, Value};
 pub use cache::CacheStats;
-pub use effect::effects;
+pub use effect::{effects, places};
 pub use pins::{PinReason, PinSet};
 pub use route::{
     Command, Decision, Discard, LocalCommand, Reason, SequenceUse, Target, TransactionEffect,

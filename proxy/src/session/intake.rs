@@ -64,13 +64,20 @@ impl Session {
     fn collect_answers(&mut self) -> Step {
         self.answer_locals();
         let open = self.link.is_some() && self.batch.is_open();
+        let owed = self.buffers.as_deref().map_or(0, |b| b.replies.len());
+        if owed < OWED_MAX && (owed == 0 || !open) {
+            return Step::Again;
+        }
+        self.await_answers()
+    }
+
+    /// Nothing goes on before the server has answered; in an open batch it is told to, once.
+    pub(super) fn await_answers(&mut self) -> Step {
+        let open = self.link.is_some() && self.batch.is_open();
         let Some(buffers) = self.buffers.as_deref_mut() else {
             return Step::Wait;
         };
         let owed = buffers.replies.len();
-        if owed < OWED_MAX && (owed == 0 || !open) {
-            return Step::Again;
-        }
         if open && self.collecting != owed {
             to_server::flush(&mut buffers.server_out);
         }
@@ -124,11 +131,11 @@ impl Session {
             self.transaction_lost();
             return Ok(self.refuse(kind, header, &report));
         }
-        if outstanding(self.buffers.as_deref()) && !self.may_follow() {
+        if outstanding(self.buffers.as_deref()) && !self.may_follow(kind) {
             // Nobody else will give answers of our own.
             self.answer_locals();
-            if !self.may_follow() {
-                return Ok(Step::Wait);
+            if !self.may_follow(kind) {
+                return Ok(self.await_answers());
             }
         }
         if !self.batch.is_open() && self.is_being_cancelled() {
@@ -147,7 +154,9 @@ impl Session {
             if !self.enough(kind, header) {
                 return Ok(Step::Wait);
             }
-            self.restore_parameters();
+            if !ends_part(kind) {
+                self.restore_parameters();
+            }
             return self.apply(kind, header);
         }
         if self.plan.ready == 0 && !self.look_ahead()? {
@@ -170,14 +179,19 @@ impl Session {
         }
     }
 
-    /// Whether the batch at the front may be sent while answers are owed.
-    fn may_follow(&self) -> bool {
+    /// Whether the message at the front may be sent while answers are owed.
+    fn may_follow(&self, kind: Frontend) -> bool {
         let Some(buffers) = self.buffers.as_deref() else {
             return true;
         };
-        // Not behind a Sync of our own, nor may a batch trust a statement that is not confirmed.
-        !buffers.replies.ends_hidden()
-            && (self.batch.is_open() || !buffers.replies.in_doubt(Undo::renames))
+        // Not behind a Sync of our own, nor may a batch trust a statement that is not confirmed, or
+        // go on while it is open what it has had before.
+        let trusts = if self.batch.is_open() {
+            !ends_part(kind) && buffers.replies.take_away()
+        } else {
+            buffers.replies.in_doubt(Undo::renames)
+        };
+        !buffers.replies.ends_hidden() && !trusts
     }
 
     /// A connection that is kept whatever comes must be able to do whatever comes; and what no
@@ -350,6 +364,25 @@ impl Session {
             }
         }
         Ok(Step::Again)
+    }
+}
+
+/// Whether the message asks for nothing but the answers.
+fn ends_part(kind: Frontend) -> bool {
+    match kind {
+        Frontend::Sync | Frontend::Flush => true,
+        Frontend::Query
+        | Frontend::FunctionCall
+        | Frontend::Parse
+        | Frontend::Bind
+        | Frontend::Describe
+        | Frontend::Execute
+        | Frontend::Close
+        | Frontend::CopyData
+        | Frontend::CopyDone
+        | Frontend::CopyFail
+        | Frontend::Password
+        | Frontend::Terminate => false,
     }
 }
 

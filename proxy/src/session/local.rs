@@ -75,11 +75,11 @@ impl Session {
         }
         let tag = match router::effects(text, &[]).as_slice() {
             [Effect::Deallocate(None)] => {
-                self.statements.clear();
                 // What SQL-level PREPARE has made is on the session's own connection.
                 if !self.pins.is_empty() {
                     return false;
                 }
+                self.statements.clear();
                 "DEALLOCATE ALL"
             }
             [Effect::Deallocate(Some(name))] => {
@@ -91,6 +91,10 @@ impl Session {
             }
             _ => return false,
         };
+        if self.transaction.status != TransactionStatus::Idle || self.batch.is_open() {
+            // The server's own would take a snapshot, behind which a transaction's mode is no longer set.
+            self.ask(&["SELECT".to_owned()]);
+        }
         let mut bytes = BytesMut::with_capacity(32);
         to_client::command_complete(&mut bytes, tag);
         let bytes = bytes.to_vec().into();

@@ -6,6 +6,7 @@
 //! nothing behind. It must not know how a client logs in nor how a node is found healthy.
 
 mod attach;
+mod bind;
 mod close;
 mod context;
 mod failure;
@@ -19,6 +20,7 @@ mod prepare;
 mod relay;
 mod replay;
 mod replies;
+mod rewrite;
 pub mod rows;
 mod run;
 mod running;
@@ -202,6 +204,9 @@ pub struct Session {
     link: Option<Link>,
     buffers: Option<Box<Buffers>>,
     transaction: Transaction,
+    /// Whether what was sent since the last ReadyForQuery may have opened a block, which something behind
+    /// it may fail in.
+    opening: bool,
     phase: Phase,
     rest: Rest,
     plan: plan::Plan,
@@ -213,6 +218,8 @@ pub struct Session {
     told: Arc<Reported>,
     /// What it knew when the transaction began, if that was something else.
     told_before: Option<Arc<Reported>>,
+    /// Whether it is told at its next ReadyForQuery what has come of a request of our own.
+    untold: bool,
     /// Whether its text can be read by the router.
     quoting: Quoting,
     /// The connection that may remember something of its sequences ([`Connection::serial`]).
@@ -281,6 +288,7 @@ impl Session {
             link: None,
             buffers,
             transaction: Transaction::NONE,
+            opening: false,
             phase: Phase::Normal,
             rest: Rest::None,
             plan: plan::Plan::default(),
@@ -290,6 +298,7 @@ impl Session {
             quoting: settings::quoting(&told),
             told,
             told_before: None,
+            untold: false,
             sequences_on: 0,
             makes: Makes::default(),
             wrote_at: clock::NEVER,

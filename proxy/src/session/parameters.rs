@@ -6,15 +6,11 @@
 
 use std::sync::Arc;
 
-use crate::backend::parameters::{ParameterSet, Setting};
+use crate::backend::parameters::{ParameterSet, Setting, goes_with, is_identity};
 use crate::router::{Assignment, Effect, Value};
 
 /// Savepoints that are remembered within a transaction.
 const MAX_SAVEPOINTS: usize = 1024;
-
-fn is_identity(name: &str) -> bool {
-    matches!(name, "role" | "session_authorization")
-}
 
 /// What came of an effect.
 #[derive(Debug, PartialEq, Eq)]
@@ -99,6 +95,13 @@ impl Parameters {
     /// The connection has been given what the session wants.
     pub(super) fn are_given(&mut self) {
         self.state.actual = Arc::clone(&self.state.wanted);
+    }
+
+    /// The statements that give the connection what it lacks; they are to be sent.
+    pub(super) fn lost(&mut self) -> Vec<String> {
+        let lost = self.state.wanted.restoration(&self.state.actual);
+        self.are_given();
+        lost
     }
 
     /// Takes an equal set that others have, too.
@@ -248,8 +251,7 @@ impl Parameters {
 
     fn reset(&mut self, name: &str) -> Outcome {
         self.touch(name);
-        // SET SESSION AUTHORIZATION and its RESET end SET ROLE.
-        let gone = |n: &str| n == name || (name == "session_authorization" && n == "role");
+        let gone = |n: &str| goes_with(n, name);
         let mut wanted = self.state.wanted.filtered(|n| !gone(n));
         for (n, value) in self.startup.iter().filter(|(n, _)| gone(n)) {
             wanted.set(n.to_owned(), value.clone());

@@ -13,6 +13,9 @@ use crate::protocol::frame::{HEADER, Header, TransactionStatus};
 use crate::protocol::{messages, to_server};
 use crate::router::{PinReason, Reason, TransactionEffect};
 
+/// A Parse's body with no name, no text and no types.
+const NOTHING: &[u8] = &[0; 4];
+
 impl Session {
     pub(super) fn apply_parse(&mut self, header: Header) -> Result<(), End> {
         let Some(buffers) = self.buffers.as_deref() else {
@@ -32,8 +35,7 @@ impl Session {
             .unwrap_or_default()
             .to_vec();
         if !name.is_empty() && self.statements.get(&name).is_some() {
-            self.parse_again(header, &name);
-            return Ok(());
+            return self.parse_again(header, &name);
         }
         self.guard_sequences(&statement.decision);
         self.batch.open();
@@ -92,15 +94,17 @@ impl Session {
     }
 
     /// A name that is taken: the server says so, unless the text itself is what is wrong.
-    fn parse_again(&mut self, header: Header, name: &[u8]) {
+    /// A statement of no text stands in for the one that has it, whose own may mean nothing any more.
+    fn parse_again(&mut self, header: Header, name: &[u8]) -> Result<(), End> {
         self.batch.open();
-        let Some(statement) = self.statements.get(name).cloned() else {
-            return;
+        let Some(statement) = self.statements.get(name) else {
+            return Ok(());
         };
         if self.link.is_none() || statement.decision.local.is_some() {
             self.answer(PARSE_COMPLETE, Undo::Nothing);
-            return;
+            return Ok(());
         }
+        let statement = self.intern(NOTHING, true)?;
         self.ensure_prepared(&statement);
         let buffers = self.buffers();
         let after_name = HEADER + name.len() + 1;
@@ -121,6 +125,7 @@ impl Session {
             self.rest = Rest::Server(header.len - there);
         }
         self.identity.pools.tally.add(Stat::ServerParses, 1);
+        Ok(())
     }
 
     /// Sets the client's name for a statement; what to do if that did not happen.
@@ -161,16 +166,18 @@ impl Session {
         }
     }
 
-    /// Prepares the statement on this server if it is missing there.
-    pub(super) fn ensure_prepared(&mut self, statement: &Arc<Statement>) {
-        if !self.holds(statement) {
+    /// Prepares the statement on this server if it is missing there; true when it was.
+    pub(super) fn ensure_prepared(&mut self, statement: &Arc<Statement>) -> bool {
+        let held = self.holds(statement);
+        if !held {
             self.make_room();
             self.send_parse(statement, false, Undo::NotPrepared(statement.id));
         }
+        !held
     }
 
     /// Whether the server may refuse to look at the statement, since the transaction has failed.
-    fn is_refused(&self, statement: &Statement) -> bool {
+    pub(super) fn is_refused(&self, statement: &Statement) -> bool {
         let leaves = matches!(
             statement.decision.transaction,
             TransactionEffect::Commit
@@ -180,13 +187,13 @@ impl Session {
                 | TransactionEffect::RollbackTo
                 | TransactionEffect::PrepareTransaction
         );
-        let ahead = (self.buffers.as_ref()).is_some_and(|b| b.replies.has_end());
-        let perhaps = match self.transaction.status {
-            TransactionStatus::Idle => false,
-            // Something on its way may fail, or have failed.
-            TransactionStatus::InTransaction => ahead,
+        let replies = self.buffers.as_ref().map(|b| &b.replies);
+        // Something on its way may fail, or have failed.
+        let perhaps = replies.is_some_and(|replies| match self.transaction.status {
+            TransactionStatus::Idle => replies.has_end() && self.opening,
+            TransactionStatus::InTransaction => replies.has_end(),
             TransactionStatus::Failed => true,
-        };
+        });
         perhaps && !leaves && statement.decision.reason != Reason::Empty
     }
 

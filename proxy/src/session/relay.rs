@@ -78,9 +78,10 @@ impl Session {
                 }
                 After::Ready { status, hidden } => {
                     if hidden {
-                        self.drop_message(header)
+                        self.drop_message(header);
                     } else {
-                        self.pass_on(header)
+                        self.foretell_parameters();
+                        self.pass_on(header);
                     }
                     self.on_ready(status);
                 }
@@ -156,7 +157,8 @@ impl Session {
             let body = buffers.server_in.get(HEADER..header.len)?;
             let taken = buffers.replies.undos().filter_map(Undo::name_of);
             let unnamed = buffers.replies.asked_of_unnamed();
-            self.statements.in_clients_words(body, taken, unnamed)
+            let moved = buffers.replies.changes().and_then(|c| c.error(body));
+            moved.or_else(|| self.statements.in_clients_words(body, taken, unnamed))
         });
         let (Some(fields), Some(buffers)) = (renamed, self.buffers.as_deref_mut()) else {
             return self.pass_on(header);
@@ -183,6 +185,7 @@ impl Session {
         let body =
             &buffers.server_in[HEADER.min(header.len)..header.len.min(buffers.server_in.len())];
         let mut completed = None;
+        let put_in = buffers.replies.front_is_put_in();
         match kind {
             Backend::ParameterStatus => return self.on_parameter(header),
             // What the server has to say of our own requests is no matter of the client.
@@ -201,7 +204,7 @@ impl Session {
             // With some rows of it, too, its functions have been called.
             Backend::CommandComplete | Backend::PortalSuspended => {
                 let own = buffers.replies.front_is_own();
-                completed = (!own).then(|| (Tag::of(body), buffers.replies.next_effect()));
+                completed = (!own).then(|| (Tag::of(body), buffers.replies.next_part()));
             }
             Backend::CopyInResponse => {
                 if buffers.replies.copy_in_began() {
@@ -239,10 +242,11 @@ impl Session {
                 self.pins.answered(body);
                 After::Hidden
             }
+            Verdict::Relay if put_in => After::Hidden,
             verdict => after(verdict, kind, body),
         };
-        if let Some((tag, effect)) = completed {
-            self.completed(tag, effect);
+        if let Some((tag, part)) = completed {
+            self.completed(tag, part);
         }
         after
     }
@@ -281,11 +285,12 @@ impl Session {
     /// ReadyForQuery has come.
     fn on_ready(&mut self, status: TransactionStatus) {
         self.transaction.status = status;
+        // More requests may be on their way already: the next one begins here.
+        let more = self.buffers.as_ref().is_some_and(|b| !b.replies.is_empty());
+        self.opening &= more && status == TransactionStatus::Idle;
         let now = clock::now();
         let started = self.link.as_ref().map_or(clock::NEVER, |l| l.started);
         self.count_ready(started, now);
-        // More requests may be on their way already: the next one begins here.
-        let more = self.buffers.as_ref().is_some_and(|b| !b.replies.is_empty());
         if let Some(link) = &mut self.link {
             link.at_rest = true;
             if link.started != clock::NEVER {

@@ -7,10 +7,9 @@
 use std::borrow::Cow;
 use std::collections::VecDeque;
 
+use super::rewrite::{Changes, Part};
 use super::run::Run;
 use crate::backend::prepared::StatementId;
-use crate::protocol::frame::Backend;
-use crate::router::Effect;
 
 /// What to take back when a Parse or Close turns out not to have happened. `U` is the session's
 /// own note of it.
@@ -18,8 +17,13 @@ use crate::router::Effect;
 pub(crate) enum Reply<U> {
     /// ParseComplete; hidden when the client did not ask for it.
     Parse { visible: bool, undo: U },
-    /// BindComplete, for a portal of the statement with this number, called by its name or none.
-    Bind { id: StatementId, unnamed: bool },
+    /// BindComplete, for a portal of the statement with this number, called by its name or none; an error
+    /// only where it was bound to another that stands in for it.
+    Bind {
+        id: StatementId,
+        unnamed: bool,
+        refused: bool,
+    },
     /// ParameterDescription (for statements), then RowDescription or NoData.
     Describe { id: StatementId },
     /// Rows, then CommandComplete, EmptyQueryResponse or PortalSuspended.
@@ -36,6 +40,8 @@ pub(crate) enum Reply<U> {
     Setup,
     /// The same, of a question of ours: its row is looked at, and it may fail.
     Probe,
+    /// Everything up to CloseComplete, for our own purposes in the client's batch.
+    Own,
     /// An answer of our own: these bytes.
     Local { bytes: Cow<'static, [u8]>, undo: U },
     /// An answer of our own, with the ReadyForQuery of that moment after it.
@@ -57,6 +63,7 @@ impl<U> Reply<U> {
             | Self::Describe { .. }
             | Self::Execute(_)
             | Self::Close { .. }
+            | Self::Own
             | Self::Local { .. } => false,
         }
     }
@@ -75,6 +82,7 @@ impl<U> Reply<U> {
             | Self::Function
             | Self::Setup
             | Self::Probe
+            | Self::Own
             | Self::LocalReady { .. } => None,
         }
     }
@@ -163,6 +171,7 @@ impl<U> Replies<U> {
                 | Reply::Sync { .. }
                 | Reply::Setup
                 | Reply::Probe
+                | Reply::Own
                 | Reply::Local { .. }
                 | Reply::LocalReady { .. },
             )
@@ -180,10 +189,23 @@ impl<U> Replies<U> {
         )
     }
 
-    /// The statement being answered has succeeded: what that does to the session's parameters.
-    pub(crate) fn next_effect(&mut self) -> Option<Effect> {
+    /// Whether what is answered is a statement of our own in the client's text.
+    pub(crate) fn front_is_put_in(&self) -> bool {
+        matches!(self.queue.front(), Some(Reply::Query(run)) if run.parts.last() == Some(&Part::Own))
+    }
+
+    /// Where the text that is answered was changed.
+    pub(crate) fn changes(&self) -> Option<&Changes> {
+        match self.queue.front() {
+            Some(Reply::Query(run)) => Some(&run.changes),
+            _ => None,
+        }
+    }
+
+    /// The statement being answered has succeeded: what it was.
+    pub(crate) fn next_part(&mut self) -> Option<Part> {
         match self.queue.front_mut() {
-            Some(Reply::Query(run) | Reply::Execute(run)) => run.effects.pop(),
+            Some(Reply::Query(run) | Reply::Execute(run)) => run.parts.pop(),
             Some(
                 Reply::Parse { .. }
                 | Reply::Bind { .. }
@@ -193,6 +215,7 @@ impl<U> Replies<U> {
                 | Reply::Function
                 | Reply::Setup
                 | Reply::Probe
+                | Reply::Own
                 | Reply::Local { .. }
                 | Reply::LocalReady { .. },
             )
@@ -221,16 +244,23 @@ impl<U> Replies<U> {
         self.queue.iter().any(|reply| match reply {
             Reply::Parse { .. } => true,
             Reply::Close { undo, .. } | Reply::Local { undo, .. } => undoes(undo),
-            // What follows a RESET waits until the client's startup parameters are back.
-            Reply::Query(run) | Reply::Execute(run) => run.discards || run.resets(),
+            Reply::Query(run) | Reply::Execute(run) => run.takes_away(),
             Reply::Bind { .. }
             | Reply::Describe { .. }
             | Reply::Sync { .. }
             | Reply::Function
             | Reply::Setup
             | Reply::Probe
+            | Reply::Own
             | Reply::LocalReady { .. } => false,
         })
+    }
+
+    /// Whether something outstanding takes away what the rest of its batch may want.
+    pub(crate) fn take_away(&self) -> bool {
+        self.queue
+            .iter()
+            .any(|r| matches!(r, Reply::Query(run) | Reply::Execute(run) if run.takes_away()))
     }
 
     /// Whether what is answered was asked of the unnamed statement.
@@ -240,7 +270,10 @@ impl<U> Replies<U> {
 
     /// Whether what is answered was asked by us.
     pub(crate) fn front_is_own(&self) -> bool {
-        matches!(self.queue.front(), Some(Reply::Setup | Reply::Probe))
+        matches!(
+            self.queue.front(),
+            Some(Reply::Setup | Reply::Probe | Reply::Own)
+        )
     }
 
     /// How many answers are owed.
@@ -268,43 +301,6 @@ impl<U> Replies<U> {
             self.queue.front(),
             Some(Reply::Query(_) | Reply::Execute(_))
         )
-    }
-
-    /// Takes in one message of the server that answers something (not notices, notifications or
-    /// parameter changes, which come any time).
-    pub(crate) fn on(&mut self, message: Backend) -> Verdict {
-        match self.queue.front() {
-            Some(Reply::Setup) => self.on_setup(message),
-            Some(Reply::Probe) => self.on_probe(message),
-            Some(Reply::Query(_)) => self.on_query(message),
-            Some(Reply::Function) => self.on_function(message),
-            Some(Reply::Execute(_)) => self.on_execute(message),
-            Some(Reply::Parse { visible, .. }) => {
-                self.on_single(message, Backend::ParseComplete, *visible)
-            }
-            Some(Reply::Close { visible, .. }) => {
-                self.on_single(message, Backend::CloseComplete, *visible)
-            }
-            Some(Reply::Bind { .. }) => self.on_single(message, Backend::BindComplete, true),
-            Some(Reply::Describe { .. }) => self.on_describe(message),
-            Some(Reply::Sync { visible }) => {
-                let visible = *visible;
-                match message {
-                    Backend::ReadyForQuery => {
-                        self.queue.pop_front();
-                        if visible {
-                            Verdict::RelayReady
-                        } else {
-                            Verdict::HideReady
-                        }
-                    }
-                    // The commit of the implicit transaction may fail.
-                    Backend::ErrorResponse => Verdict::RelayError,
-                    _ => Verdict::Violation,
-                }
-            }
-            Some(Reply::Local { .. } | Reply::LocalReady { .. }) | None => Verdict::Violation,
-        }
     }
 
     /// After an error in the extended protocol the server skips to Sync: drops what it will not
@@ -359,7 +355,8 @@ impl<U> Replies<U> {
                 | Reply::Describe { .. }
                 | Reply::Execute(_)
                 | Reply::Setup
-                | Reply::Probe => {}
+                | Reply::Probe
+                | Reply::Own => {}
             }
         }
         ready
@@ -378,116 +375,9 @@ impl<U> Replies<U> {
         }
         self.queue.len() == 1
     }
-
-    fn on_setup(&mut self, message: Backend) -> Verdict {
-        match message {
-            Backend::ErrorResponse => Verdict::SetupFailed,
-            Backend::ReadyForQuery => {
-                self.queue.pop_front();
-                Verdict::SetupDone
-            }
-            Backend::RowDescription | Backend::DataRow | Backend::CommandComplete => Verdict::Hide,
-            _ => Verdict::Violation,
-        }
-    }
-
-    fn on_probe(&mut self, message: Backend) -> Verdict {
-        match message {
-            Backend::ReadyForQuery => {
-                self.queue.pop_front();
-                Verdict::SetupDone
-            }
-            Backend::DataRow => Verdict::Answer,
-            Backend::RowDescription | Backend::CommandComplete | Backend::ErrorResponse => {
-                Verdict::Hide
-            }
-            _ => Verdict::Violation,
-        }
-    }
-
-    fn on_query(&mut self, message: Backend) -> Verdict {
-        match message {
-            Backend::ReadyForQuery => {
-                self.queue.pop_front();
-                Verdict::RelayReady
-            }
-            Backend::ErrorResponse
-            | Backend::CommandComplete
-            | Backend::RowDescription
-            | Backend::DataRow
-            | Backend::EmptyQueryResponse
-            | Backend::CopyInResponse
-            | Backend::CopyOutResponse
-            | Backend::CopyBothResponse
-            | Backend::CopyData
-            | Backend::CopyDone => {
-                if message == Backend::ErrorResponse {
-                    Verdict::RelayError
-                } else {
-                    Verdict::Relay
-                }
-            }
-            _ => Verdict::Violation,
-        }
-    }
-
-    fn on_function(&mut self, message: Backend) -> Verdict {
-        match message {
-            Backend::ReadyForQuery => {
-                self.queue.pop_front();
-                Verdict::RelayReady
-            }
-            Backend::FunctionCallResponse => Verdict::Relay,
-            Backend::ErrorResponse => Verdict::RelayError,
-            _ => Verdict::Violation,
-        }
-    }
-
-    fn on_execute(&mut self, message: Backend) -> Verdict {
-        match message {
-            Backend::CommandComplete | Backend::EmptyQueryResponse | Backend::PortalSuspended => {
-                self.queue.pop_front();
-                Verdict::Relay
-            }
-            Backend::DataRow
-            | Backend::CopyInResponse
-            | Backend::CopyOutResponse
-            | Backend::CopyBothResponse
-            | Backend::CopyData
-            | Backend::CopyDone => Verdict::Relay,
-            Backend::ErrorResponse => Verdict::RelayError,
-            _ => Verdict::Violation,
-        }
-    }
-
-    fn on_describe(&mut self, message: Backend) -> Verdict {
-        match message {
-            Backend::ParameterDescription => Verdict::Relay,
-            Backend::RowDescription | Backend::NoData => {
-                self.queue.pop_front();
-                Verdict::Relay
-            }
-            Backend::ErrorResponse => Verdict::RelayError,
-            _ => Verdict::Violation,
-        }
-    }
-
-    fn on_single(&mut self, message: Backend, wanted: Backend, visible: bool) -> Verdict {
-        if message == wanted {
-            self.queue.pop_front();
-            if visible {
-                Verdict::Relay
-            } else {
-                Verdict::Hide
-            }
-        } else if message == Backend::ErrorResponse {
-            Verdict::RelayError
-        } else {
-            Verdict::Violation
-        }
-    }
 }
 
+mod answers;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]

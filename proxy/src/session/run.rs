@@ -1,5 +1,6 @@
 //! A statement on its way.
 
+use super::rewrite::{Changes, Part};
 use crate::router::{Command, Effect};
 
 /// A statement that runs: what to count and remember when it is done.
@@ -13,16 +14,18 @@ pub(crate) struct Run {
     pub(crate) commits: bool,
     /// Whether it may take prepared statements away.
     pub(crate) discards: bool,
-    /// What each statement of it does to the session's parameters, the last one first; empty when
-    /// none does anything.
-    pub(crate) effects: Vec<Effect>,
+    /// What each statement of it is, the last one first; empty when none does anything.
+    pub(crate) parts: Vec<Part>,
+    /// What was sent in its place.
+    pub(crate) changes: Changes,
 }
 
 impl Run {
-    /// Whether it takes a startup parameter back to the server's own value.
-    pub(crate) fn resets(&self) -> bool {
-        let back = |e: &Effect| matches!(e, Effect::Reset(_) | Effect::ResetAll);
-        self.effects.iter().any(back)
+    /// Whether it may take prepared statements away, or a startup parameter back to the server's own
+    /// value: what follows waits for its answer, and until that is given again.
+    pub(crate) fn takes_away(&self) -> bool {
+        let back = |p: &Part| matches!(p, Part::Clients(Effect::Reset(_) | Effect::ResetAll));
+        self.discards || self.parts.iter().any(back)
     }
 }
 

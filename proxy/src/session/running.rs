@@ -2,6 +2,7 @@
 //! transaction.
 
 use super::Session;
+use super::rewrite::{Changes, Part};
 use super::run::Run;
 use crate::clock;
 use crate::metrics::{QueryRoute, StatementKind};
@@ -17,11 +18,7 @@ impl Session {
     /// Before a statement that the server will run.
     pub(super) fn about_to_run(&mut self, decision: &Decision, effects: Option<&[Effect]>) {
         self.note_state(decision, effects);
-        // Within a batch what follows is sent before this is answered; else it waits for the answer
-        // (see `completed`), as a DISCARD ALL may fail.
-        if decision.discard == Discard::All && self.batch.is_open() {
-            self.statements.clear();
-        }
+        self.opening |= decision.transaction.needs_a_block();
         if let Some(link) = &self.link {
             let route = match decision.target {
                 Target::Replica => QueryRoute::Read,
@@ -165,8 +162,8 @@ impl Session {
         }
     }
 
-    pub(super) fn run_of(&self, decision: &Decision, mut effects: Vec<Effect>) -> Run {
-        effects.reverse();
+    pub(super) fn run_of(&self, decision: &Decision, effects: Vec<Effect>) -> Run {
+        let parts = effects.into_iter().map(Part::Clients).rev().collect();
         let ends = match decision.transaction {
             TransactionEffect::Commit
             | TransactionEffect::CommitAndChain
@@ -192,7 +189,8 @@ impl Session {
             writes: decision.writes,
             commits,
             discards: decision.discard != Discard::Nothing,
-            effects,
+            parts,
+            changes: Changes::NONE,
         }
     }
 

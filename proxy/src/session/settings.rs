@@ -7,11 +7,13 @@ use super::attach::Link;
 use super::parameters::Outcome;
 use super::relay::After;
 use super::replies::Reply;
+use super::rewrite::Part;
 use super::run::Tag;
 use super::{Makes, Session, failure};
-use crate::backend::parameters::{ParameterSet, Setting};
+use crate::backend::parameters::{ParameterSet, Setting, or_end};
 use crate::backend::reported::{OF_THE_NODE, Reported};
 use crate::protocol::frame::{HEADER, Header, TransactionStatus};
+use crate::protocol::messages::Target;
 use crate::protocol::{messages, to_client, to_server};
 use crate::router::{Decision, Effect, PinReason, Quoting, SequenceUse};
 
@@ -20,7 +22,15 @@ const FORGET_SEQUENCES: &str = "SET exit_on_error TO on;DISCARD SEQUENCES;RESET 
 
 impl Session {
     /// A statement has succeeded.
-    pub(super) fn completed(&mut self, tag: Tag, effect: Option<Effect>) {
+    pub(super) fn completed(&mut self, tag: Tag, part: Option<Part>) {
+        let effect = match part {
+            Some(Part::Own) => {
+                self.parameters.are_given();
+                return;
+            }
+            Some(Part::Clients(effect)) => Some(effect),
+            None => None,
+        };
         match (tag, &effect) {
             (Tag::Commit, _) => self.parameters.committed(),
             (Tag::Rollback, None | Some(Effect::None)) => {
@@ -33,9 +43,7 @@ impl Session {
                 }
                 if tag == Tag::DiscardAll {
                     self.pins.discarded();
-                    if self.buffers().replies.len() <= 1 {
-                        self.statements.clear();
-                    }
+                    self.statements.clear();
                 }
             }
             (Tag::DiscardSequences, _) => self.pins.sequences_discarded(),
@@ -55,6 +63,11 @@ impl Session {
             self.pin(PinReason::Set.into(), true);
         }
         self.parameters_changed();
+        if tag == Tag::DiscardAll && self.batch.is_open() {
+            // It was committed at once, whatever follows it (PostgreSQL docs, 55.2.3.1).
+            self.parameters.committed();
+            self.restore_apart();
+        }
     }
 
     /// A ParameterStatus has come. What a node is (`in_hot_standby`) is no matter of the client, who talks to
@@ -73,10 +86,29 @@ impl Session {
         if lacking || buffers.replies.front_is_own() || name == OF_THE_NODE.as_bytes() {
             return After::Hidden;
         }
-        if self.parameters.are_lacking() {
+        if self.parameters.are_lacking() || self.untold {
             Arc::make_mut(&mut self.told).note(name, value);
         }
         After::Nothing
+    }
+
+    /// Before a ReadyForQuery of the client's: it is told what a RESET has changed, as the server would
+    /// tell it if it had the client's startup parameters itself.
+    pub(super) fn foretell_parameters(&mut self) {
+        let untold = std::mem::take(&mut self.untold);
+        let lacking = self.parameters.are_lacking() && !self.transaction.failed;
+        let (true, Some(link)) = (untold || lacking, &self.link) else {
+            return;
+        };
+        let mut reported = Arc::clone(&link.checkout.reported);
+        if lacking {
+            let first = self.identity.reported.iter();
+            let lacking = |name: &str| self.parameters.are_lacking_one(name.as_bytes());
+            for (name, value) in first.filter(|(name, _)| lacking(name)) {
+                Arc::make_mut(&mut reported).note(name.as_bytes(), value.as_bytes());
+            }
+        }
+        self.tell_reported(&reported);
     }
 
     /// ReadyForQuery has come: what the server says of its parameters is true for the client.
@@ -190,15 +222,48 @@ impl Session {
     pub(super) fn restore_parameters(&mut self) {
         let failed = self.transaction.status == TransactionStatus::Failed;
         let owed = self.buffers.as_ref().is_some_and(|b| !b.replies.is_empty());
-        let quiet = self.link.is_some() && !failed && !owed && !self.batch.is_open();
+        let quiet = self.link.is_some() && !failed && !owed;
         if !quiet || !self.parameters.are_lacking() {
             return;
         }
-        let actual = self.parameters.actual();
-        let sql = self.parameters.current().restoration(actual);
-        self.parameters.are_given();
-        if let Some(sql) = sql {
-            self.set_up(&[sql]);
+        let lost = self.parameters.lost();
+        self.ask(&lost);
+    }
+
+    /// The same behind a DISCARD ALL in the client's batch, whose transaction begins anew.
+    fn restore_apart(&mut self) {
+        let owed = self.buffers.as_ref().is_some_and(|b| !b.replies.is_empty());
+        if owed || !self.parameters.are_lacking() {
+            return;
+        }
+        let lost = self.parameters.lost();
+        self.untold = true;
+        self.set_up(&[or_end(&lost)]);
+    }
+
+    /// Asks for something of our own where the client is at.
+    pub(super) fn ask(&mut self, statements: &[String]) {
+        match (&self.link, self.batch.is_open()) {
+            (None, _) => {}
+            (Some(_), true) => self.ask_within_batch(statements),
+            (Some(_), false) => self.set_up(&[or_end(statements)]),
+        }
+    }
+
+    /// Asks for something of our own in the client's batch, which goes on behind it in the same
+    /// transaction; by the unnamed statement, which nobody uses on servers.
+    fn ask_within_batch(&mut self, statements: &[String]) {
+        const PORTAL: &[u8] = b"pgconvoy own";
+        const NO_VALUES: &[u8] = &[0; 6];
+        let buffers = self.buffers();
+        for sql in statements {
+            let out = &mut buffers.server_out;
+            to_server::parse(out, b"", sql.as_bytes(), &[0; 2]);
+            to_server::bind_header(out, PORTAL, b"", NO_VALUES.len());
+            out.extend_from_slice(NO_VALUES);
+            to_server::execute(out, PORTAL, 0);
+            to_server::close(out, Target::Portal, PORTAL);
+            buffers.replies.push(Reply::Own);
         }
     }
 
@@ -278,7 +343,7 @@ impl Session {
         let Some(link) = &mut self.link else { return };
         link.at_rest = true;
         let more = (self.buffers.as_deref()).is_some_and(|b| b.replies.front_is_own());
-        if !more {
+        if !more && !self.untold {
             let reported = Arc::clone(&link.checkout.reported);
             self.tell_reported(&reported);
         }

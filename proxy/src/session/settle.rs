@@ -73,7 +73,8 @@ impl Session {
                 | Reply::Query(_)
                 | Reply::Function
                 | Reply::Setup
-                | Reply::Probe => {}
+                | Reply::Probe
+                | Reply::Own => {}
             }
         }
     }

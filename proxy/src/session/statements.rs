@@ -52,6 +52,13 @@ impl Statement {
         let end = memchr::memchr(0, &self.definition).unwrap_or(self.definition.len());
         &self.definition[..end]
     }
+
+    /// How many parameters its Parse gave types to.
+    pub(crate) fn types(&self) -> u16 {
+        let at = self.text().len() + 1;
+        let count = self.definition.get(at..at + 2);
+        count.map_or(0, |count| u16::from_be_bytes([count[0], count[1]]))
+    }
 }
 
 /// How many statements a space remembers that no client holds by name.

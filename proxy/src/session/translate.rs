@@ -2,28 +2,25 @@
 //! servers and are prepared where they are missing; what the server need not be asked is answered
 //! in its place.
 
-use std::sync::Arc;
-
 use bytes::Buf;
 
 use super::failure::malformed;
 use super::replay::Replay;
 use super::replies::Reply;
-use super::rows::bound_values;
+use super::rewrite::{self, Changes, Rewritten};
 use super::run::Run;
-use super::statements::{NAME_PREFIX, Rename, UNKNOWN_PREFIX, Undo};
+use super::statements::{Rename, Undo};
 use super::{Batch, End, Phase, Rest, Session, Step};
-use crate::pool::stats::Stat;
 use crate::protocol::frame::{Frontend, HEADER, Header, TransactionStatus};
 use crate::protocol::{messages, to_server};
-use crate::router::{Command, Discard, PinReason};
+use crate::router::{Command, Discard, Effect};
 
 /// A batch's messages are kept up to this size, to be run again where that can be.
 const REPLAY_MAX: usize = 16 * 1024;
 
 /// ParseComplete, BindComplete and CloseComplete as we give them ourselves.
 pub(super) const PARSE_COMPLETE: &[u8] = &[b'1', 0, 0, 0, 4];
-const BIND_COMPLETE: &[u8] = &[b'2', 0, 0, 0, 4];
+pub(super) const BIND_COMPLETE: &[u8] = &[b'2', 0, 0, 0, 4];
 const CLOSE_COMPLETE: &[u8] = &[b'3', 0, 0, 0, 4];
 
 impl Session {
@@ -31,14 +28,13 @@ impl Session {
     /// needs one.
     pub(super) fn apply(&mut self, kind: Frontend, header: Header) -> Result<Step, End> {
         self.begin_batch(kind);
-        self.keep_for_replay(header);
         match kind {
             Frontend::Query => return self.apply_query(header),
             Frontend::FunctionCall => self.apply_function_call(header),
             Frontend::Parse => self.apply_parse(header)?,
             Frontend::Bind => self.apply_bind(header)?,
             Frontend::Describe => self.apply_describe(header)?,
-            Frontend::Execute => self.apply_execute(header)?,
+            Frontend::Execute => return self.apply_execute(header),
             Frontend::Close => self.apply_close(header)?,
             Frontend::Sync => self.apply_sync(),
             Frontend::Flush => self.apply_flush(),
@@ -52,9 +48,21 @@ impl Session {
         Ok(Step::Again)
     }
 
+    /// Whether a statement that takes prepared statements away has to wait, as answers are owed by
+    /// which some of them may come to be or not.
+    fn wants_silence(&mut self, discard: Discard) -> bool {
+        if discard == Discard::Nothing {
+            return false;
+        }
+        self.answer_locals();
+        // What is only set up must not be waited for: done with that, the connection would go back.
+        !self.buffers().replies.has_only_setup()
+    }
+
     /// Takes what is there of a message off the client's bytes. What is not there yet follows to
     /// where the beginning went.
     fn consume(&mut self, header: Header) {
+        self.keep_for_replay(header);
         let buffers = self.buffers();
         let n = header.len.min(buffers.client_in.len());
         buffers.client_in.advance(n);
@@ -78,7 +86,6 @@ impl Session {
 
     fn apply_query(&mut self, header: Header) -> Result<Step, End> {
         let whole = self.buffers().client_in.len() >= header.len;
-        self.drop_unnamed();
         let decision = match self.plan.decision.take() {
             Some(decision) => decision,
             None => {
@@ -88,6 +95,11 @@ impl Session {
                 self.decide_query(&buffers.client_in, header, whole)?
             }
         };
+        if self.wants_silence(decision.discard) {
+            self.plan.decision = Some(decision);
+            return Ok(self.await_answers());
+        }
+        self.drop_unnamed();
         if let Some(command) = decision.local {
             let bytes = self.local_rows(command, true);
             self.buffers().replies.push(Reply::LocalReady {
@@ -112,18 +124,34 @@ impl Session {
             let text = &buffers.client_in[HEADER..there];
             self.log_statement(text.strip_suffix(b"\0").unwrap_or(text), &decision);
         }
-        let run = self.run_of(&decision, effects.unwrap_or_default());
+        let effects = effects.unwrap_or_default();
+        let rewritten = self.rewrite(header, &effects);
+        let mut run = self.run_of(&decision, effects);
         let buffers = self.buffers();
         let there = header.len.min(buffers.client_in.len());
-        buffers
-            .server_out
-            .extend_from_slice(&buffers.client_in[..there]);
+        if let Some(text) = rewritten {
+            run.parts = text.parts.into_iter().rev().collect();
+            run.changes = text.changes;
+            to_server::query(&mut buffers.server_out, text.sql.as_bytes());
+        } else {
+            buffers
+                .server_out
+                .extend_from_slice(&buffers.client_in[..there]);
+        }
         buffers.replies.push(Reply::Query(run));
         self.consume(header);
         if !whole {
             self.rest = Rest::Server(header.len - there);
         }
         Ok(Step::Again)
+    }
+
+    /// What goes in place of a Query that means something else on a shared connection.
+    fn rewrite(&self, header: Header, effects: &[Effect]) -> Option<Rewritten> {
+        let text = (self.buffers.as_deref()?.client_in).get(HEADER..header.len)?;
+        let text = text.strip_suffix(b"\0").unwrap_or(text);
+        let holds = |name: &str| self.statements.get(name.as_bytes()).is_some();
+        rewrite::rewrite(text, effects, &self.identity.parameters, holds)
     }
 
     /// A Query takes the unnamed statement with it (PostgreSQL docs, 55.2.3), unless it is skipped.
@@ -159,110 +187,10 @@ impl Session {
         }
     }
 
-    fn apply_bind(&mut self, header: Header) -> Result<(), End> {
-        let Some(buffers) = self.buffers.as_deref() else {
-            return Ok(());
-        };
-        let there = header.len.min(buffers.client_in.len());
-        let body = &buffers.client_in[HEADER..there];
-        let names = messages::bind_names(body).map_err(|e| malformed(&e))?;
-        let names = names.ok_or_else(|| malformed(&messages::unterminated("Bind")))?;
-        let (portal, used) = (names.portal.to_vec(), names.used);
-        let unnamed = names.statement.is_empty();
-        let statement = self.statements.get(names.statement).cloned();
-        let unknown = if statement.is_none() {
-            unknown_name(names.statement)
-        } else {
-            Vec::new()
-        };
-        if let Some(statement) = &statement {
-            self.guard_sequences(&statement.decision);
-        }
-        self.batch = Batch::Bound;
-        self.identity.pools.tally.add(Stat::Binds, 1);
-        if let Some(statement) = &statement {
-            self.statements.bind(&portal, Arc::clone(statement));
-            if statement.decision.local.is_some() {
-                let Some(buffers) = self.buffers.as_deref() else {
-                    return Ok(());
-                };
-                let values = buffers.client_in[HEADER + used..there].to_vec();
-                self.note_formats(&values);
-                self.answer(BIND_COMPLETE, Undo::Nothing);
-                return Ok(());
-            }
-            if statement.decision.pins.has(PinReason::Set)
-                && let Some(buffers) = self.buffers.as_deref()
-            {
-                let values = bound_values(&buffers.client_in[HEADER + used..there]);
-                let values = values.unwrap_or_default();
-                self.statements.note_values(&portal, values);
-            }
-            self.ensure_prepared(statement);
-        }
-        let buffers = self.buffers();
-        let name = statement
-            .as_ref()
-            .map_or(unknown.as_slice(), |s| s.name.as_slice());
-        let rest_len = header.len - HEADER - used;
-        to_server::bind_header(&mut buffers.server_out, &portal, name, rest_len);
-        buffers
-            .server_out
-            .extend_from_slice(&buffers.client_in[HEADER + used..there]);
-        let id = statement.as_ref().map_or(0, |s| s.id);
-        buffers.replies.push(Reply::Bind { id, unnamed });
-        if there < header.len {
-            self.rest = Rest::Server(header.len - there);
-        }
-        Ok(())
-    }
-
-    fn apply_describe(&mut self, header: Header) -> Result<(), End> {
+    fn apply_execute(&mut self, header: Header) -> Result<Step, End> {
         self.batch.open();
         let Some(buffers) = self.buffers.as_deref() else {
-            return Ok(());
-        };
-        let body = &buffers.client_in[HEADER..header.len];
-        if !messages::names_something(body) {
-            self.forward(header, Reply::Describe { id: 0 });
-            return Ok(());
-        }
-        let named = messages::describe(body).map_err(|e| malformed(&e))?;
-        let (target, name) = (named.target, named.name.to_vec());
-        let statement = match target {
-            messages::Target::Statement => self.statements.get(&name).cloned(),
-            messages::Target::Portal => self.statements.portal(&name).cloned(),
-        };
-        if let Some(command) = statement.as_ref().and_then(|s| s.decision.local) {
-            self.describe_local(command, target);
-            return Ok(());
-        }
-        if target == messages::Target::Statement
-            && let Some(statement) = &statement
-        {
-            self.ensure_prepared(statement);
-        }
-        let id = statement.as_ref().map_or(0, |s| s.id);
-        let buffers = self.buffers();
-        match (target, statement) {
-            (messages::Target::Statement, Some(s)) => {
-                to_server::describe(&mut buffers.server_out, target, &s.name);
-            }
-            (messages::Target::Statement, None) => {
-                to_server::describe(&mut buffers.server_out, target, &unknown_name(&name));
-            }
-            (messages::Target::Portal, _) => {
-                to_server::describe(&mut buffers.server_out, target, &name);
-            }
-        }
-        buffers.replies.push(Reply::Describe { id });
-        Ok(())
-    }
-
-    fn apply_execute(&mut self, header: Header) -> Result<(), End> {
-        self.batch.open();
-        let Some(buffers) = self.buffers.as_deref() else {
-            return Ok(());
+            return Ok(Step::Wait);
         };
         let body = &buffers.client_in[HEADER..header.len];
         let execute = messages::execute(body).map_err(|e| malformed(&e))?;
@@ -271,18 +199,23 @@ impl Session {
         let run = match &statement {
             Some(statement) => {
                 let decision = statement.decision;
+                if self.wants_silence(decision.discard) {
+                    return Ok(self.await_answers());
+                }
                 if let Some(command) = decision.local {
                     let bytes = self.local_rows(command, false);
                     self.buffers().replies.push(Reply::Local {
                         bytes: bytes.into(),
                         undo: Undo::Nothing,
                     });
-                    return Ok(());
+                    self.consume(header);
+                    return Ok(Step::Again);
                 }
                 if decision.discard == Discard::Statements
                     && self.deallocate_text(statement.text(), false)
                 {
-                    return Ok(());
+                    self.consume(header);
+                    return Ok(Step::Again);
                 }
                 let bound = self.statements.values(&portal);
                 let effects = decision.effects(statement.text(), self.quoting, bound);
@@ -298,7 +231,8 @@ impl Session {
                 writes: true,
                 commits: false,
                 discards: false,
-                effects: Vec::new(),
+                parts: Vec::new(),
+                changes: Changes::NONE,
             },
         };
         let buffers = self.buffers();
@@ -306,7 +240,8 @@ impl Session {
             .server_out
             .extend_from_slice(&buffers.client_in[..header.len]);
         buffers.replies.push(Reply::Execute(run));
-        Ok(())
+        self.consume(header);
+        Ok(Step::Again)
     }
 
     fn apply_close(&mut self, header: Header) -> Result<(), End> {
@@ -352,7 +287,7 @@ impl Session {
     }
 
     /// Passes the message at the front on as it is.
-    fn forward(&mut self, header: Header, reply: Reply<Undo>) {
+    pub(super) fn forward(&mut self, header: Header, reply: Reply<Undo>) {
         let buffers = self.buffers();
         buffers
             .server_out
@@ -380,19 +315,24 @@ impl Session {
         if self.link.is_none() {
             return;
         }
+        if self.batch == Batch::Bound || !self.end_definitions() {
+            to_server::flush(&mut self.buffers().server_out);
+        }
+        self.started();
+    }
+
+    /// Behind nothing but definitions, outside of a transaction: a Sync of our own ends the server's
+    /// implicit one, so that the connection is not held until the client's, and nothing that follows
+    /// meets a snapshot that the client's own messages have not taken.
+    pub(super) fn end_definitions(&mut self) -> bool {
         let idle = self.transaction.status == TransactionStatus::Idle;
-        let bound = self.batch == Batch::Bound;
-        let buffers = self.buffers();
-        if idle && !bound {
-            // Nothing but definitions: a Sync of our own ends the server's implicit transaction,
-            // so that the connection is not held until the client's.
+        if idle {
+            let buffers = self.buffers();
             to_server::sync(&mut buffers.server_out);
             buffers.replies.push(Reply::Sync { visible: false });
             self.batch = Batch::None;
-        } else {
-            to_server::flush(&mut buffers.server_out);
         }
-        self.started();
+        idle
     }
 
     /// An answer of our own in its turn.
@@ -401,14 +341,5 @@ impl Session {
             bytes: message.into(),
             undo,
         });
-    }
-}
-
-/// A name that the server does not know either, so that it says so.
-fn unknown_name(name: &[u8]) -> Vec<u8> {
-    if name.starts_with(NAME_PREFIX) {
-        [UNKNOWN_PREFIX, name].concat()
-    } else {
-        name.to_vec()
     }
 }

@@ -27,6 +27,7 @@ mod harness;
 mod held_connections;
 mod io_uring;
 mod isolation;
+mod like_direct;
 mod limits;
 mod logins;
 mod logs;

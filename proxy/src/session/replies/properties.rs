@@ -4,7 +4,9 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::protocol::frame::Backend;
 use crate::router::Command;
+use crate::session::rewrite::Changes;
 
 /// Something that was sent, and whether the server fails at it.
 #[derive(Clone, Copy, Debug)]
@@ -118,7 +120,8 @@ fn reply(number: usize, sent: Sent) -> Reply<usize> {
         writes: false,
         commits: false,
         discards: false,
-        effects: Vec::new(),
+        parts: Vec::new(),
+        changes: Changes::NONE,
     };
     let undo = number;
     match sent {
@@ -126,6 +129,7 @@ fn reply(number: usize, sent: Sent) -> Reply<usize> {
         Sent::Bind => Reply::Bind {
             id: 0,
             unnamed: false,
+            refused: false,
         },
         Sent::Describe => Reply::Describe { id: 0 },
         Sent::Execute { .. } => Reply::Execute(run),

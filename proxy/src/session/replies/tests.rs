@@ -1,12 +1,15 @@
 use super::*;
+use crate::protocol::frame::Backend;
 use crate::router::Command;
+use crate::session::rewrite::Changes;
 
 const READ: Run = Run {
     command: Command::Select,
     writes: false,
     commits: false,
     discards: false,
-    effects: Vec::new(),
+    parts: Vec::new(),
+    changes: Changes::NONE,
 };
 
 fn queue(replies: Vec<Reply<u8>>) -> Replies<u8> {
@@ -25,6 +28,7 @@ fn answers_are_matched_in_order_and_injected_ones_are_hidden() {
         Reply::Bind {
             id: 0,
             unnamed: false,
+            refused: false,
         },
         Reply::Describe { id: 0 },
         Reply::Execute(READ),
@@ -45,6 +49,7 @@ fn error_drops_all_up_to_sync_and_undoes_what_never_happened() {
         Reply::Bind {
             id: 0,
             unnamed: false,
+            refused: false,
         },
         Reply::Parse {
             visible: true,
@@ -111,6 +116,7 @@ fn what_was_not_asked_for_is_a_violation() {
         queue(vec![Reply::Bind {
             id: 0,
             unnamed: false,
+            refused: false,
         }])
         .on(Backend::DataRow),
         Verdict::Violation
@@ -162,6 +168,7 @@ fn batch_starts_over_only_when_nothing_else_is_owed() {
         Reply::Bind {
             id: 0,
             unnamed: false,
+            refused: false,
         },
         Reply::Execute(READ),
     ]);
@@ -171,6 +178,7 @@ fn batch_starts_over_only_when_nothing_else_is_owed() {
         Reply::Bind {
             id: 0,
             unnamed: false,
+            refused: false,
         },
         parse(2),
         Reply::Sync { visible: true },
@@ -182,11 +190,13 @@ fn batch_starts_over_only_when_nothing_else_is_owed() {
             Reply::Bind {
                 id: 0,
                 unnamed: false,
+                refused: false,
             },
             Reply::Sync { visible: true },
             Reply::Bind {
                 id: 0,
                 unnamed: false,
+                refused: false,
             },
         ],
         vec![Reply::Sync { visible: true }, Reply::Sync { visible: true }],
@@ -196,6 +206,7 @@ fn batch_starts_over_only_when_nothing_else_is_owed() {
             Reply::Bind {
                 id: 0,
                 unnamed: false,
+                refused: false,
             },
         ],
     ] {
@@ -204,4 +215,35 @@ fn batch_starts_over_only_when_nothing_else_is_owed() {
         assert_eq!(q.start_over(|_| panic!("undone")), None);
         assert_eq!(q.len(), owed);
     }
+}
+
+#[test]
+fn requests_of_our_own_within_a_batch_are_hidden_and_end_the_connection_when_they_fail() {
+    let mut q = queue(vec![Reply::Own, Reply::Execute(READ)]);
+    for message in [
+        Backend::ParseComplete,
+        Backend::BindComplete,
+        Backend::DataRow,
+        Backend::CommandComplete,
+    ] {
+        assert!(q.front_is_own());
+        assert_eq!(q.on(message), Verdict::Hide);
+    }
+    assert_eq!(q.on(Backend::CloseComplete), Verdict::Hide);
+    assert!(!q.front_is_own());
+    let mut q = queue(vec![Reply::Own]);
+    assert_eq!(q.on(Backend::ErrorResponse), Verdict::SetupFailed);
+}
+
+#[test]
+fn what_stands_in_for_a_statement_is_never_bound() {
+    let bind = || {
+        queue(vec![Reply::Bind {
+            id: 0,
+            unnamed: false,
+            refused: true,
+        }])
+    };
+    assert_eq!(bind().on(Backend::BindComplete), Verdict::Violation);
+    assert_eq!(bind().on(Backend::ErrorResponse), Verdict::RelayError);
 }

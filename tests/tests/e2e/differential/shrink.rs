@@ -19,7 +19,7 @@ struct Shrinker<'a, 'b> {
 /// The shortest life that was found, in words.
 pub(super) fn shrink(place: &mut Place<'_>, life: Life, difference: &Difference) -> String {
     let Err(again) = place.live(&life) else {
-        return "(alone, this session shows no difference: it takes the others)".to_owned();
+        return alone(&life, difference);
     };
     let mut shrinker = Shrinker {
         place,
@@ -34,6 +34,18 @@ pub(super) fn shrink(place: &mut Place<'_>, life: Life, difference: &Difference)
     shrinker.parting();
     while shrinker.pass() {}
     shrinker.told()
+}
+
+/// What was sent where a session differed that takes the others to do so.
+fn alone(life: &Life, difference: &Difference) -> String {
+    let mut told = "(alone, this session shows no difference: it takes the others)".to_owned();
+    let number = difference.report.strip_prefix("pipeline ");
+    let number = number.and_then(|rest| rest.split(',').next()?.parse::<usize>().ok());
+    let sent = number.and_then(|number| life.pipelines.get(number));
+    for step in sent.into_iter().flatten() {
+        let _ = write!(told, "\n    {step:?}");
+    }
+    told
 }
 
 impl Shrinker<'_, '_> {

@@ -211,7 +211,8 @@ pub(super) const TRANSACTION: &[Text] = &[
     ),
 ];
 
-/// Each leaves something in the session.
+/// Each leaves something in the session. A custom setting that is not set reads as NULL on a server connection that has never
+/// known it, and as '' on one that has: these are told apart by no query here.
 pub(super) const STATE: &[Text] = &[
     ("set application_name = 'told'", ""),
     ("set timezone = 'Europe/Riga'", ""),
@@ -237,7 +238,7 @@ pub(super) const STATE: &[Text] = &[
     ("discard all", ""),
     ("discard plans", ""),
     (
-        "select current_setting('app.own', true), 1.5::float8 / 7",
+        "select nullif(current_setting('app.own', true), ''), 1.5::float8 / 7",
         "",
     ),
     ("prepare q (int) as select $1 * 2", ""),
