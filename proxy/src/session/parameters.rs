@@ -6,11 +6,14 @@
 
 use std::sync::Arc;
 
-use crate::backend::parameters::{ParameterSet, Setting, goes_with, is_identity};
+use crate::backend::parameters::{ParameterSet, Setting, goes_with, is_custom, is_identity};
 use crate::router::{Assignment, Effect, Value};
 
 /// Savepoints that are remembered within a transaction.
 const MAX_SAVEPOINTS: usize = 1024;
+
+/// Parameters among which custom settings that are no more are remembered.
+const MAX_KNOWN: usize = 256;
 
 /// What came of an effect.
 #[derive(Debug, PartialEq, Eq)]
@@ -27,6 +30,13 @@ pub(super) enum Outcome {
 struct State {
     wanted: Arc<ParameterSet>,
     actual: Arc<ParameterSet>,
+}
+
+impl State {
+    fn customs(&self) -> Vec<String> {
+        let names = self.wanted.iter().map(|(name, _)| name);
+        names.filter(|n| is_custom(n)).map(str::to_owned).collect()
+    }
 }
 
 /// A transaction's way back.
@@ -144,9 +154,11 @@ impl Parameters {
             Effect::Reset(name) => self.reset(&name),
             Effect::ResetAll => self.reset_all(),
             Effect::DiscardAll => {
+                let known = self.state.customs();
                 self.touch_all();
                 self.state.wanted = Arc::clone(&self.startup);
                 self.state.actual = Arc::default();
+                self.remember(&known);
                 self.meet()
             }
             Effect::Savepoint(name) => self.savepoint(name),
@@ -163,7 +175,24 @@ impl Parameters {
     /// The transaction was rolled back.
     pub(super) fn rolled_back(&mut self) {
         if let Some(history) = self.history.take() {
-            self.state = history.at_start;
+            self.go_back(history.at_start);
+        }
+    }
+
+    /// The server goes on to know the custom settings that were set since.
+    fn go_back(&mut self, then: State) {
+        let known = self.state.customs();
+        self.state = then;
+        self.remember(&known);
+    }
+
+    fn remember(&mut self, known: &[String]) {
+        for name in known {
+            let full = self.state.wanted.len() >= MAX_KNOWN;
+            if full || self.state.wanted.get(name).is_some() {
+                continue;
+            }
+            self.change(|set| set.set(name.clone(), Setting::Known));
         }
     }
 
@@ -251,6 +280,11 @@ impl Parameters {
 
     fn reset(&mut self, name: &str) -> Outcome {
         self.touch(name);
+        let known = if is_custom(name) {
+            vec![name.to_owned()]
+        } else {
+            Vec::new()
+        };
         let gone = |n: &str| goes_with(n, name);
         let mut wanted = self.state.wanted.filtered(|n| !gone(n));
         for (n, value) in self.startup.iter().filter(|(n, _)| gone(n)) {
@@ -259,11 +293,13 @@ impl Parameters {
         let actual = self.state.actual.filtered(|n| !gone(n));
         self.state.wanted = self.shared(wanted);
         self.state.actual = Arc::new(actual);
+        self.remember(&known);
         self.meet()
     }
 
     fn reset_all(&mut self) -> Outcome {
         self.touch_all();
+        let known = self.state.customs();
         let mut wanted = self.startup.filtered(|name| !is_identity(name));
         for (name, value) in self.state.wanted.iter().filter(|(n, _)| is_identity(n)) {
             wanted.set(name.to_owned(), value.clone());
@@ -271,6 +307,7 @@ impl Parameters {
         let actual = self.state.actual.filtered(is_identity);
         self.state.wanted = self.shared(wanted);
         self.state.actual = Arc::new(actual);
+        self.remember(&known);
         self.meet()
     }
 
@@ -294,7 +331,7 @@ impl Parameters {
         if back {
             let then = savepoints[at].1.clone();
             savepoints.truncate(at + 1);
-            self.state = then;
+            self.go_back(then);
         } else {
             savepoints.truncate(at);
         }
@@ -340,6 +377,7 @@ mod tests {
             .map(|(name, value)| match value {
                 Setting::Value(value) => format!("{name}={value}"),
                 Setting::Clause(clause) => clause.clone(),
+                Setting::Known => format!("{name}?"),
             })
             .collect()
     }
@@ -386,15 +424,15 @@ mod tests {
         assert!(!session.are_lacking());
         run(
             &mut session,
-            "set datestyle = iso; reset DateStyle; set a.b = 1",
+            "set datestyle = iso; reset DateStyle; set geqo = 1",
         );
         assert!(session.are_lacking());
-        assert_eq!(shown(&session), ["a.b = 1", "datestyle=German", "role=r"]);
+        assert_eq!(shown(&session), ["datestyle=German", "geqo = 1", "role=r"]);
         let actual: Vec<&str> = session.actual().iter().map(|(name, _)| name).collect();
-        assert_eq!(actual, ["a.b", "role"], "what was set since is there");
+        assert_eq!(actual, ["geqo", "role"], "what was set since is there");
         session.rolled_back();
         assert!(!session.are_lacking(), "it was not reset after all");
-        run(&mut session, "set role x; set a.b = 1; reset all");
+        run(&mut session, "set role x; set geqo = 1; reset all");
         assert_eq!(shown(&session), ["datestyle=German", "role x"]);
         assert_eq!(session.actual().len(), 1);
         session.are_given();
@@ -411,6 +449,28 @@ mod tests {
         );
         run(&mut session, "savepoint s; reset datestyle; rollback to s");
         assert!(!session.are_lacking());
+    }
+
+    #[test]
+    fn custom_settings_that_are_no_more_are_remembered() {
+        let mut session = session(&[("a.s", "1")]);
+        run(
+            &mut session,
+            "set a.a = 1; set a.s = 2; reset a.a; reset a.s",
+        );
+        assert_eq!(shown(&session), ["a.a?", "a.s=1"]);
+        session.committed();
+        run(
+            &mut session,
+            "set a.b = 1; savepoint s; set a.c = 1; rollback to s",
+        );
+        assert_eq!(shown(&session)[1..3], ["a.b = 1", "a.c?"]);
+        session.rolled_back();
+        assert_eq!(shown(&session), ["a.a?", "a.b?", "a.c?", "a.s=1"]);
+        session.are_given();
+        run(&mut session, "set a.a = 3; discard all");
+        assert_eq!(shown(&session), ["a.a?", "a.b?", "a.c?", "a.s=1"]);
+        assert!(session.are_lacking_one(b"a.s") && !session.are_lacking_one(b"a.a"));
     }
 
     #[test]

@@ -411,7 +411,9 @@ fn can_be_set(name: &str) -> bool {
 fn says(parameters: &ParameterSet, name: &str, word: &str) -> bool {
     let value = parameters.get(name);
     value.is_some_and(|value| {
-        let (Setting::Value(text) | Setting::Clause(text)) = value;
+        let (Setting::Value(text) | Setting::Clause(text)) = value else {
+            return false;
+        };
         text.to_ascii_lowercase().contains(word)
     })
 }

@@ -301,3 +301,28 @@ fn date_style_set_by_halves_is_carried_whole() {
         assert_eq!(client.one("show datestyle"), "German, YMD");
     }
 }
+
+#[test]
+fn custom_setting_that_was_reset_is_known_on_every_server_connection() {
+    let stage = Stage::with("carried_custom", |setup| {
+        setup.top("workers = 1").with("[pool]\nsize = 2")
+    });
+    let default = format!("alter database {} set app.given = 'given'", stage.database);
+    stage.direct(0).run(&default);
+    stage.settle();
+    let mut client = stage.client();
+    let mut other = stage.client();
+    client.run("/* pgconvoy: primary */ select 1");
+    client.run("set app.once = 'x'; set app.given = 'y'");
+    client.run("reset app.once; reset app.given");
+    client.run("begin; set app.undone = 'z'; rollback");
+    for _ in 0..2 {
+        assert_eq!(client.one("begin; show app.once; commit"), "");
+        assert_eq!(client.one("show app.undone"), "");
+        assert_eq!(client.one("show app.given"), "given");
+        // The server connection that knows them is another's now.
+        other.run("begin; select 1");
+    }
+    assert_eq!(client.fails("show app.never").code, "42704");
+    other.run("rollback");
+}
