@@ -48,8 +48,15 @@ impl Session {
         let names = messages::bind_names(body).map_err(|e| malformed(&e))?;
         let names = names.ok_or_else(|| malformed(&messages::unterminated("Bind")))?;
         let (portal, used) = (names.portal.to_vec(), names.used);
-        let name = names.statement.to_vec();
-        let statement = self.statements.get(&name).cloned();
+        let unnamed = names.statement.is_empty();
+        let statement = self.statements.get(names.statement).cloned();
+        // Said again only where it means nothing, or may not.
+        let failed = self.transaction.status == TransactionStatus::Failed;
+        let name = if statement.is_none() || failed {
+            names.statement.to_vec()
+        } else {
+            Vec::new()
+        };
         if let Some(statement) = &statement {
             self.guard_sequences(&statement.decision);
         }
@@ -85,7 +92,7 @@ impl Session {
             .server_out
             .extend_from_slice(&buffers.client_in[HEADER + used..there]);
         let id = statement.as_ref().map_or(0, |s| s.id);
-        let (unnamed, refused) = (name.is_empty(), matches!(sent, Sent::StandIn(_)));
+        let refused = matches!(sent, Sent::StandIn(_));
         buffers.replies.push(Reply::Bind {
             id,
             unnamed,

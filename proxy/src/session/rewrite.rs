@@ -81,10 +81,10 @@ pub(super) fn rewrite(
     startup: &ParameterSet,
     holds: impl Fn(&str) -> bool,
 ) -> Option<Rewritten> {
-    let sql = std::str::from_utf8(sql).ok()?;
     if effects.len() < 2 || !effects.iter().any(is_of_interest) {
         return None;
     }
+    let sql = std::str::from_utf8(sql).ok()?;
     let places = router::places(sql.as_bytes());
     if places.len() != effects.len() {
         return None;
