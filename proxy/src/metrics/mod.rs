@@ -118,6 +118,7 @@ pub struct Metrics {
     rejected: IntCounterVec,
     errors: IntCounterVec,
     pins: IntCounterVec,
+    refusals: IntCounterVec,
     nodes: node::NodeFamilies,
     pools: pool::PoolFamilies,
     process: ProcessMetrics,
@@ -182,6 +183,12 @@ impl Metrics {
                 "Sessions pinned to their server connection, by what made it necessary.",
                 &["reason"],
             )?,
+            refusals: families.counters(
+                "pgconvoy_reads_refused_total",
+                "Reads that a replica refused or broke off and that were run on the primary, by why: \
+                 standby (it can't), conflict (with its replay).",
+                &["reason"],
+            )?,
             nodes: node::NodeFamilies::new(&families)?,
             pools: pool::PoolFamilies::new(&families)?,
             process: ProcessMetrics::new(&families)?,
@@ -214,6 +221,11 @@ impl Metrics {
     /// Counts a session that was pinned; `reason` is one of the fixed words of `session::pin`.
     pub fn pinned(&self, reason: &'static str) {
         self.pins.with_label_values(&[reason]).inc();
+    }
+
+    /// Counts a read that a replica would not do; `reason` is one of the fixed words of `session::refusal`.
+    pub fn refused(&self, reason: &'static str) {
+        self.refusals.with_label_values(&[reason]).inc();
     }
 
     /// The children of one node; `label` is `host:port`. Called once for each node.

@@ -28,6 +28,7 @@ pub const INVALID_CURSOR_NAME: &str = "34000";
 /// A database of that name is not there.
 pub const INVALID_CATALOG_NAME: &str = "3D000";
 pub const SERIALIZATION_FAILURE: &str = "40001";
+pub const DEADLOCK_DETECTED: &str = "40P01";
 pub const SYNTAX_ERROR: &str = "42601";
 pub const INSUFFICIENT_PRIVILEGE: &str = "42501";
 pub const UNDEFINED_OBJECT: &str = "42704";

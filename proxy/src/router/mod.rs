@@ -122,6 +122,14 @@ impl Router {
         self.cache.get(shape)
     }
 
+    /// A replica has refused `sql`: its shape is for the primary, as long as it is remembered.
+    pub fn refused(&mut self, sql: &[u8]) {
+        let shape = self.shape(sql);
+        if let Some(decision) = self.recall(shape) {
+            self.cache.insert(shape, decision.refused());
+        }
+    }
+
     /// How well the shapes are remembered.
     #[must_use]
     pub fn cache_stats(&self) -> CacheStats {

@@ -41,6 +41,8 @@ pub enum Reason {
     UnknownOperator,
     /// A cast to a type that is not built in.
     UnknownType,
+    /// A replica has refused a statement of this shape.
+    Refused,
     /// Asks about one server: `pg_is_in_recovery()`, `pg_stat_activity`, temp schemas.
     ServerState,
     /// Changes or reads state of the session: SET, LISTEN, PREPARE, FETCH and so on.
@@ -65,7 +67,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of declaration; for registering one metric child each.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::ReadOnlySelect,
         Self::Show,
         Self::Empty,
@@ -78,6 +80,7 @@ impl Reason {
         Self::UnknownFunction,
         Self::UnknownOperator,
         Self::UnknownType,
+        Self::Refused,
         Self::ServerState,
         Self::SessionState,
         Self::Transaction,
@@ -106,6 +109,7 @@ impl Reason {
             Self::UnknownFunction => "unknown_function",
             Self::UnknownOperator => "unknown_operator",
             Self::UnknownType => "unknown_type",
+            Self::Refused => "refused",
             Self::ServerState => "server_state",
             Self::SessionState => "session_state",
             Self::Transaction => "transaction",
@@ -278,6 +282,18 @@ impl Decision {
             unseen: false,
             discard: Discard::Nothing,
             local: None,
+        }
+    }
+
+    /// The same, since a replica has refused it: something in it writes, or looks for what only a primary has.
+    #[must_use]
+    pub const fn refused(self) -> Self {
+        Self {
+            target: Target::Primary,
+            reason: Reason::Refused,
+            writes: true,
+            unseen: true,
+            ..self
         }
     }
 

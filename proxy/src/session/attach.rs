@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::context::{Context, READ_ROOM, Tuning};
 use super::io::CLIENT_IN_MAX;
 use super::replay::Replay;
-use super::{Demand, End, Session, failure};
+use super::{Demand, Detour, End, Session, failure};
 use crate::backend::connect::ConnectError;
 use crate::clock;
 use crate::cluster::{Node, NodeId, View, pick_read};
@@ -68,7 +68,7 @@ impl Session {
             &tuning,
             *demand,
             self.wrote_at,
-            self.exclude,
+            self.detour.without(),
         );
         let Some(node) = node else { return Err(None) };
         let own = self.plan.asks_sequences.then_some(self.sequences_on);
@@ -118,7 +118,7 @@ impl Session {
             Err(NoLink::Killed) => Err(End::Told(failure::killed())),
             Err(NoLink::Failed(report)) => {
                 self.note_activity(Activity::Idle, now);
-                self.exclude = None;
+                self.detour = Detour::None;
                 self.refuse_batch(&report)
             }
         }
@@ -140,7 +140,7 @@ impl Session {
         let context = Arc::clone(&self.context);
         let pools = Arc::clone(&self.identity.pools);
         let registered = Arc::clone(self.identity.registration.client());
-        let (wrote_at, exclude) = (self.wrote_at, self.exclude);
+        let (wrote_at, exclude) = (self.wrote_at, self.detour.without());
         let find = find(&context, &pools, demand, (first, exclude), wrote_at, since);
         let mut find = pin!(find);
         registered.waiting();

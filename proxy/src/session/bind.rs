@@ -58,13 +58,13 @@ impl Session {
             Vec::new()
         };
         if let Some(statement) = &statement {
-            self.guard_sequences(&statement.decision);
+            self.guard_sequences(&statement.decision());
         }
         let before = std::mem::replace(&mut self.batch, Batch::Bound);
         self.identity.pools.tally.add(Stat::Binds, 1);
         if let Some(statement) = &statement {
             self.statements.bind(&portal, Arc::clone(statement));
-            if statement.decision.local.is_some() {
+            if statement.decision().local.is_some() {
                 let Some(buffers) = self.buffers.as_deref() else {
                     return Ok(());
                 };
@@ -73,7 +73,7 @@ impl Session {
                 self.answer(BIND_COMPLETE, Undo::Nothing);
                 return Ok(());
             }
-            if statement.decision.pins.has(PinReason::Set)
+            if statement.decision().pins.has(PinReason::Set)
                 && let Some(buffers) = self.buffers.as_deref()
             {
                 let values = bound_values(&buffers.client_in[HEADER + used..there]);
@@ -121,7 +121,7 @@ impl Session {
             messages::Target::Statement => self.statements.get(&name).cloned(),
             messages::Target::Portal => self.statements.portal(&name).cloned(),
         };
-        if let Some(command) = statement.as_ref().and_then(|s| s.decision.local) {
+        if let Some(command) = statement.as_ref().and_then(|s| s.decision().local) {
             self.describe_local(command, target);
             return Ok(());
         }

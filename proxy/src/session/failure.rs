@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::context::{Buffers, Context};
 use super::replay::{Ran, Replay};
-use super::{Batch, Demand, End, Phase, Rest, Session, Step};
+use super::{Batch, Demand, Detour, End, Phase, Rest, Session, Step};
 use crate::error::Report;
 use crate::pool::checkout::Pool;
 use crate::pool::pools::TenantPools;
@@ -143,7 +143,7 @@ impl Session {
     /// Runs a batch again that has shown nothing yet, on another node or another connection.
     fn replay(&mut self, exclude: Option<crate::cluster::NodeId>) {
         let (_, _) = self.forget_requests();
-        self.exclude = exclude;
+        self.detour = exclude.map_or(Detour::None, Detour::Without);
         self.batch = Batch::None;
         self.phase = Phase::Normal;
         self.plan.reset();

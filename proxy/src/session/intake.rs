@@ -162,7 +162,7 @@ impl Session {
         if self.plan.ready == 0 && !self.look_ahead()? {
             return Ok(Step::Wait);
         }
-        match (self.plan.demand, &self.link) {
+        match (self.demand(), &self.link) {
             (None, _) => self.apply(kind, header),
             (Some(demand), Some(link)) if link.serves(demand) => self.apply(kind, header),
             (Some(demand), Some(_)) => {

@@ -17,6 +17,7 @@ mod parameters;
 mod pins;
 mod plan;
 mod prepare;
+mod refusal;
 mod relay;
 mod replay;
 mod replies;
@@ -149,6 +150,26 @@ impl Transaction {
     };
 }
 
+/// Where a read that has failed goes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Detour {
+    /// Anywhere: none has failed.
+    None,
+    /// To any node but the one that has just failed it.
+    Without(NodeId),
+    /// To the primary, as a replica has refused it.
+    Primary,
+}
+
+impl Detour {
+    fn without(self) -> Option<NodeId> {
+        match self {
+            Self::Without(node) => Some(node),
+            Self::None | Self::Primary => None,
+        }
+    }
+}
+
 /// What a session's parameters make of its statements.
 #[derive(Clone, Copy, Debug, Default)]
 struct Makes {
@@ -243,8 +264,8 @@ pub struct Session {
     next: Next,
     /// How often the present read was run again.
     replays: u8,
-    /// The node that just failed a read of this session.
-    exclude: Option<NodeId>,
+    /// Where the read at the front goes now that it has failed.
+    detour: Detour,
     /// The server connection broke in a transaction; the client is told at its next statement.
     broken: Option<Report>,
 }
@@ -309,7 +330,7 @@ impl Session {
             said_goodbye: false,
             next: Next::MayGo,
             replays: 0,
-            exclude: None,
+            detour: Detour::None,
             broken: None,
         };
         session.parameters_changed();

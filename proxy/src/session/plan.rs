@@ -233,14 +233,14 @@ impl Session {
         match kind {
             Frontend::Parse => {
                 let statement = self.intern(body, whole)?;
-                self.plan.fold(&statement.decision);
+                self.plan.fold(&statement.decision());
                 self.plan.parsed.push_back(statement);
             }
             Frontend::Bind => {
                 let names = messages::bind_names(body).map_err(|e| malformed(&e))?;
                 let names = names.ok_or_else(|| malformed(&messages::unterminated("Bind")))?;
                 let parsed_here = !self.plan.parsed.is_empty();
-                match self.statements.get(names.statement).map(|s| s.decision) {
+                match self.statements.get(names.statement).map(|s| s.decision()) {
                     // A Parse before it in this batch has been counted already.
                     _ if names.statement.is_empty() && parsed_here => {}
                     Some(decision) => self.plan.fold(&decision),
@@ -257,7 +257,7 @@ impl Session {
                 let named = messages::describe(body).map_err(|e| malformed(&e))?;
                 match named.target {
                     messages::Target::Statement => {
-                        match self.statements.get(named.name).map(|s| s.decision) {
+                        match self.statements.get(named.name).map(|s| s.decision()) {
                             _ if !self.plan.parsed.is_empty() => {}
                             Some(decision) => self.plan.fold(&decision),
                             None => self.plan.demand(Target::Primary),

@@ -37,9 +37,9 @@ impl Session {
         if !name.is_empty() && self.statements.get(&name).is_some() {
             return self.parse_again(header, &name);
         }
-        self.guard_sequences(&statement.decision);
+        self.guard_sequences(&statement.decision());
         self.batch.open();
-        if statement.decision.local.is_some() {
+        if statement.decision().local.is_some() {
             let undo = self.rename(&name, &statement, None);
             self.answer(PARSE_COMPLETE, undo);
             return Ok(());
@@ -100,7 +100,7 @@ impl Session {
         let Some(statement) = self.statements.get(name) else {
             return Ok(());
         };
-        if self.link.is_none() || statement.decision.local.is_some() {
+        if self.link.is_none() || statement.decision().local.is_some() {
             self.answer(PARSE_COMPLETE, Undo::Nothing);
             return Ok(());
         }
@@ -179,7 +179,7 @@ impl Session {
     /// Whether the server may refuse to look at the statement, since the transaction has failed.
     pub(super) fn is_refused(&self, statement: &Statement) -> bool {
         let leaves = matches!(
-            statement.decision.transaction,
+            statement.decision().transaction,
             TransactionEffect::Commit
                 | TransactionEffect::Rollback
                 | TransactionEffect::CommitAndChain
@@ -194,7 +194,7 @@ impl Session {
             TransactionStatus::InTransaction => replies.has_end(),
             TransactionStatus::Failed => true,
         });
-        perhaps && !leaves && statement.decision.reason != Reason::Empty
+        perhaps && !leaves && statement.decision().reason != Reason::Empty
     }
 
     /// Has the server look at a statement that it holds already, so that it can refuse it; as the

@@ -6,12 +6,13 @@
 use bytes::Buf;
 
 use super::context::Buffers;
+use super::refusal::Refused;
 use super::replay::{Ran, Replay};
 use super::replies::{Reply, Verdict};
 use super::run::Tag;
 use super::stale::Staleness;
 use super::statements::Undo;
-use super::{Batch, End, Phase, Session, failure};
+use super::{Batch, Detour, End, Phase, Session, failure};
 use crate::clock;
 use crate::error::Report;
 use crate::metrics::Severity;
@@ -68,6 +69,14 @@ impl Session {
                     continue;
                 }
             }
+            match self.look_for_refusal(kind) {
+                Refused::No => {}
+                Refused::Wait => break,
+                Refused::Mended(length) => {
+                    self.drop_bytes(length);
+                    continue;
+                }
+            }
             self.show(kind, header);
             match self.on_message(kind, header) {
                 After::Nothing => self.pass_on(header),
@@ -80,6 +89,7 @@ impl Session {
                     if hidden {
                         self.drop_message(header);
                     } else {
+                        self.detour = Detour::None;
                         self.foretell_parameters();
                         self.pass_on(header);
                     }
@@ -299,7 +309,9 @@ impl Session {
             }
             link.started = if more { now } else { clock::NEVER };
         }
-        self.exclude = None;
+        if self.detour != Detour::Primary {
+            self.detour = Detour::None;
+        }
         self.replays = 0;
         if !more {
             // A Query, too, ends what a batch before it left open.

@@ -1,4 +1,8 @@
-//! Whether a batch may be run again.
+//! Whether a batch may be run again, and how that begins.
+
+use super::replies::Reply;
+use super::{Batch, Phase, Rest, Session};
+use crate::protocol::to_server;
 
 /// What a batch whose answer the client has seen nothing of may be run again for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -7,7 +11,7 @@ pub(crate) enum Replay {
     No,
     /// A statement that is to be prepared anew, or what could not be set ahead of it.
     IfStale,
-    /// That, and the loss of a read's server: on another.
+    /// That, and the loss or the refusal of a read's server: on another.
     Elsewhere,
 }
 
@@ -16,4 +20,36 @@ pub(crate) enum Replay {
 pub(crate) enum Ran {
     Perhaps,
     Nothing,
+}
+
+impl Session {
+    /// The batch has failed on a server that is as it was before: what was sent of it comes again. The
+    /// server's answers end with a ReadyForQuery that is hidden. False, and nothing is done, when more
+    /// is owed than the batch's.
+    pub(super) fn start_over(&mut self) -> bool {
+        let Some(buffers) = self.buffers.as_deref_mut() else {
+            return false;
+        };
+        let mut undone = Vec::new();
+        let Some(ends) = buffers.replies.start_over(|undo| undone.push(undo)) else {
+            return false;
+        };
+        undone.into_iter().rev().for_each(|undo| self.undo(undo));
+        if let Some(link) = &mut self.link {
+            link.replay = Replay::No;
+        }
+        self.batch = Batch::None;
+        self.phase = Phase::Normal;
+        self.rest = Rest::None;
+        self.plan.reset();
+        let buffers = self.buffers();
+        if !ends {
+            to_server::sync(&mut buffers.server_out);
+        }
+        buffers.replies.push(Reply::Sync { visible: false });
+        let mut again = std::mem::take(&mut buffers.replay);
+        again.extend_from_slice(&buffers.client_in);
+        buffers.client_in = again;
+        true
+    }
 }

@@ -295,6 +295,25 @@ impl<U> Replies<U> {
         }
     }
 
+    /// The prepared statement of the client's that is answered when so many answers are complete; 0 if
+    /// it is none.
+    pub(crate) fn statement_behind(&self, answered: usize) -> StatementId {
+        let of_server = |r: &&Reply<U>| !matches!(r, Reply::Local { .. });
+        match self.queue.iter().filter(of_server).nth(answered) {
+            Some(Reply::Bind { id, .. } | Reply::Describe { id }) => *id,
+            Some(Reply::Execute(run)) => run.statement,
+            _ => 0,
+        }
+    }
+
+    /// Whether the server has something to say when so many answers are complete.
+    pub(crate) fn owes_more_than(&self, answered: usize) -> bool {
+        let of_server =
+            |r: &&Reply<U>| !matches!(r, Reply::Local { .. } | Reply::LocalReady { .. });
+        matches!(self.queue.front(), Some(Reply::Query(_)))
+            || self.queue.iter().filter(of_server).nth(answered).is_some()
+    }
+
     /// Whether rows at the front are the client's.
     pub(crate) fn rows_are_relayed(&self) -> bool {
         matches!(
@@ -326,13 +345,15 @@ impl<U> Replies<U> {
         self.queue.iter().all(own)
     }
 
-    /// A batch is to be done again from its beginning: empties the queue, handing each undo out. Tells
-    /// whether its Sync was sent; `None`, and nothing is done, when more than the batch is owed.
+    /// A batch that has failed is to be done again from its beginning: empties the queue, handing each undo
+    /// out. Tells whether ReadyForQuery comes by itself, as its Sync was sent; `None`, and nothing is
+    /// done, when more than the batch is owed.
     pub(crate) fn start_over(&mut self, mut undo: impl FnMut(U)) -> Option<bool> {
         let mut ends = (self.queue.iter().enumerate()).filter(|(_, reply)| reply.is_end());
         let synced = match (ends.next(), ends.next()) {
             (None, _) => false,
             (Some((at, Reply::Sync { .. })), None) if at + 1 == self.queue.len() => true,
+            (Some((0, Reply::Query(_))), None) if self.queue.len() == 1 => true,
             _ => return None,
         };
         let dropped = self.queue.drain(..).filter_map(Reply::into_undo);

@@ -1,6 +1,7 @@
 //! A statement on its way.
 
 use super::rewrite::{Changes, Part};
+use crate::backend::prepared::StatementId;
 use crate::router::{Command, Effect};
 
 /// A statement that runs: what to count and remember when it is done.
@@ -8,6 +9,8 @@ use crate::router::{Command, Effect};
 pub(crate) struct Run {
     /// Its kind.
     pub(crate) command: Command,
+    /// Which prepared statement it is, if any; else 0.
+    pub(crate) statement: StatementId,
     /// Whether it may have written.
     pub(crate) writes: bool,
     /// Whether it ends a transaction: its outcome is unknown when the connection breaks.

@@ -186,6 +186,7 @@ impl Session {
         let commits = ends || (alone && decision.writes);
         Run {
             command: decision.command,
+            statement: 0,
             writes: decision.writes,
             commits,
             discards: decision.discard != Discard::Nothing,

@@ -10,14 +10,13 @@
 
 use std::sync::Arc;
 
+use super::Session;
 use super::replay::Replay;
-use super::replies::Reply;
 use super::statements::Statement;
-use super::{Batch, Phase, Rest, Session};
 use crate::protocol::error_fields::ErrorView;
 use crate::protocol::frame::{self, Backend, Frontend, HEADER, Header, TransactionStatus};
 use crate::protocol::messages::{self, Target};
-use crate::protocol::{sqlstate, to_server};
+use crate::protocol::sqlstate;
 
 /// What comes of looking for the error.
 pub(super) enum Staleness {
@@ -118,35 +117,18 @@ impl Session {
     fn run_again(&mut self, stale: &Arc<Statement>) -> bool {
         let names = self.statements.names_of(stale.id);
         let idle = self.transaction.status == TransactionStatus::Idle;
-        let Some(buffers) = self.buffers.as_deref_mut() else {
+        let Some(buffers) = self.buffers.as_deref() else {
             return false;
         };
-        if !idle || stale.definition.is_empty() || !learns_anew(&buffers.replay, &names) {
+        let known = !stale.definition.is_empty() && learns_anew(&buffers.replay, &names);
+        if !idle || !known || !self.start_over() {
             return false;
         }
-        let mut undone = Vec::new();
-        let Some(synced) = buffers.replies.start_over(|undo| undone.push(undo)) else {
-            return false;
-        };
-        undone.into_iter().rev().for_each(|undo| self.undo(undo));
-        let fresh = self.space.intern(&stale.definition, || stale.decision);
+        let fresh = (self.space).intern(&stale.definition, || stale.decision());
         for name in self.statements.names_of(stale.id) {
             self.statements.set(&name, Some(Arc::clone(&fresh)));
         }
-        self.set_replay(Replay::No);
         self.context.metrics.prepared_again.inc();
-        self.batch = Batch::None;
-        self.phase = Phase::Normal;
-        self.rest = Rest::None;
-        self.plan.reset();
-        let buffers = self.buffers();
-        if !synced {
-            to_server::sync(&mut buffers.server_out);
-        }
-        buffers.replies.push(Reply::Sync { visible: false });
-        let mut again = std::mem::take(&mut buffers.replay);
-        again.extend_from_slice(&buffers.client_in);
-        buffers.client_in = again;
         true
     }
 }

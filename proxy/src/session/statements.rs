@@ -5,7 +5,7 @@
 //! so that clients share it. Knows no server connection.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::backend::prepared::StatementId;
@@ -23,7 +23,9 @@ pub(crate) struct Statement {
     /// to keep, which lives on one pinned connection only.
     pub(crate) definition: Vec<u8>,
     /// Where it may run and what it does.
-    pub(crate) decision: Decision,
+    decision: Decision,
+    /// A replica has refused it.
+    refused: AtomicBool,
 }
 
 static NEXT: AtomicU64 = AtomicU64::new(1);
@@ -44,7 +46,22 @@ impl Statement {
             name,
             definition,
             decision,
+            refused: AtomicBool::new(false),
         })
+    }
+
+    /// Where it may run and what it does.
+    pub(crate) fn decision(&self) -> Decision {
+        if self.refused.load(Ordering::Relaxed) {
+            self.decision.refused()
+        } else {
+            self.decision
+        }
+    }
+
+    /// A replica has refused it: from now on it is for the primary.
+    pub(crate) fn is_refused(&self) {
+        self.refused.store(true, Ordering::Relaxed);
     }
 
     /// The text.

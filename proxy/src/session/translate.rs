@@ -198,7 +198,7 @@ impl Session {
         let statement = self.statements.portal(&portal).cloned();
         let run = match &statement {
             Some(statement) => {
-                let decision = statement.decision;
+                let decision = statement.decision();
                 if self.wants_silence(decision.discard) {
                     return Ok(self.await_answers());
                 }
@@ -223,11 +223,15 @@ impl Session {
                 if self.context.tuning.load().log_queries {
                     self.log_statement(statement.text(), &decision);
                 }
-                self.run_of(&decision, effects.unwrap_or_default())
+                Run {
+                    statement: statement.id,
+                    ..self.run_of(&decision, effects.unwrap_or_default())
+                }
             }
             // A cursor of DECLARE, or an error that the server will name.
             None => Run {
                 command: Command::Other,
+                statement: 0,
                 writes: true,
                 commits: false,
                 discards: false,

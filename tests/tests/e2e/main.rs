@@ -40,6 +40,7 @@ mod prepared;
 mod protocol_flow;
 mod protocol_startup;
 mod psql;
+mod refusals;
 mod replicas;
 mod replication;
 mod routing;

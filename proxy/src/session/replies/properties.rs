@@ -117,6 +117,7 @@ impl Model {
 fn reply(number: usize, sent: Sent) -> Reply<usize> {
     let run = Run {
         command: Command::Select,
+        statement: 0,
         writes: false,
         commits: false,
         discards: false,

@@ -5,6 +5,7 @@ use crate::session::rewrite::Changes;
 
 const READ: Run = Run {
     command: Command::Select,
+    statement: 0,
     writes: false,
     commits: false,
     discards: false,
@@ -200,7 +201,7 @@ fn batch_starts_over_only_when_nothing_else_is_owed() {
             },
         ],
         vec![Reply::Sync { visible: true }, Reply::Sync { visible: true }],
-        vec![Reply::Query(READ)],
+        vec![Reply::Query(READ), Reply::Sync { visible: true }],
         vec![
             Reply::Setup,
             Reply::Bind {
@@ -215,6 +216,13 @@ fn batch_starts_over_only_when_nothing_else_is_owed() {
         assert_eq!(q.start_over(|_| panic!("undone")), None);
         assert_eq!(q.len(), owed);
     }
+}
+
+#[test]
+fn query_that_has_failed_starts_over_when_nothing_else_is_owed() {
+    let mut q = queue(vec![Reply::Query(READ)]);
+    assert_eq!(q.start_over(|_| panic!("undone")), Some(true));
+    assert!(q.is_empty());
 }
 
 #[test]
