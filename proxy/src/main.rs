@@ -1,10 +1,12 @@
 //! The command line.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use pgconvoy::app::{self, App};
+use pgconvoy::router::{self, Quoting, Router, Target};
 use pgconvoy_config::{Environment, Loaded, Overrides, Problems, Settings, Sources};
 
 /// One address in front of a PostgreSQL leader and its replicas.
@@ -39,6 +41,15 @@ enum Command {
     Check {
         /// The file to check.
         file: PathBuf,
+    },
+    /// Tell whether a statement may go to a replica, and why.
+    ///
+    /// By its text alone, as the statement of a new session. SHOW ROUTE in a session knows more: what
+    /// keeps that session where it is, which nodes would do, what it has written.
+    #[command(after_help = "Example:\n  pgconvoy route 'select nextval($1)'")]
+    Route {
+        /// The statement, or "-" for standard input.
+        sql: String,
     },
 }
 
@@ -76,7 +87,39 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run { source } => run(source),
         Command::Check { file } => check(&file),
+        Command::Route { sql } => route(sql),
     }
+}
+
+fn route(mut sql: String) -> ExitCode {
+    if sql == "-" {
+        sql.clear();
+        if let Err(e) = std::io::stdin().read_to_string(&mut sql) {
+            eprintln!("standard input could not be read: {e}");
+            return ExitCode::FAILURE;
+        }
+    }
+    // Nobody sends it shapes that collide.
+    let mut router = Router::new([0, 0], 2);
+    let decision = router.decide(sql.as_bytes(), Quoting::Standard);
+    let names = router::names(sql.as_bytes());
+    let target = match (decision.local, decision.target) {
+        (Some(_), _) => "pgconvoy",
+        (None, Target::Primary) => "primary",
+        (None, Target::Replica) => "replica",
+    };
+    println!("target     {target}");
+    println!("reason     {}", decision.reason.as_str());
+    for pin in decision.pins.iter() {
+        println!("pins       {}", pin.as_str());
+    }
+    for function in names.functions {
+        println!("function   {function}");
+    }
+    for relation in names.relations {
+        println!("relation   {relation}");
+    }
+    ExitCode::SUCCESS
 }
 
 fn run(source: Source) -> ExitCode {

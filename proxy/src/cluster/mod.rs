@@ -23,6 +23,6 @@ mod view;
 pub use handle::{Cluster, NodeSpec};
 pub use monitor::Monitor;
 pub use node::{Node, NodeId};
-pub use pick::{ReadRules, Rotation, pick_read};
+pub use pick::{ReadRules, Rotation, candidates, pick_read};
 pub use settings::MonitorSettings;
 pub use view::{Health, NodeState, Role, View};

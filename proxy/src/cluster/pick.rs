@@ -84,6 +84,19 @@ pub fn pick_read(
     rotation.next(candidates).or(primary)
 }
 
+/// The replicas among which [`pick_read`] would choose.
+pub fn candidates<'v>(
+    view: &'v View,
+    rules: &ReadRules,
+    wrote_at: u64,
+) -> impl Iterator<Item = &'v NodeState> {
+    view.nodes.iter().filter(move |state| {
+        state.role == Role::Replica
+            && state.node.weight() > 0
+            && replica_may_answer(view, state, rules, wrote_at)
+    })
+}
+
 fn replica_may_answer(view: &View, state: &NodeState, rules: &ReadRules, wrote_at: u64) -> bool {
     // With no primary known nobody can say which timeline is the right one: reads go on.
     let same_history = view.primary.is_none() || state.timeline == view.timeline;

@@ -95,6 +95,19 @@ pub struct CacheMetrics {
     pub evictions: IntCounter,
 }
 
+/// Counters of statements by why they were routed so.
+#[derive(Debug)]
+pub struct RoutedMetrics(Vec<IntCounter>);
+
+impl RoutedMetrics {
+    /// Counts one; `reason` is its place among those that were named.
+    pub fn count(&self, reason: usize) {
+        if let Some(counter) = self.0.get(reason) {
+            counter.inc();
+        }
+    }
+}
+
 /// All families. Built once by `app`, shared as `Arc`; cheap to use from any thread.
 #[derive(Debug)]
 pub struct Metrics {
@@ -119,6 +132,7 @@ pub struct Metrics {
     errors: IntCounterVec,
     pins: IntCounterVec,
     refusals: IntCounterVec,
+    routes: IntCounterVec,
     nodes: node::NodeFamilies,
     pools: pool::PoolFamilies,
     process: ProcessMetrics,
@@ -189,6 +203,11 @@ impl Metrics {
                  standby (it can't), conflict (with its replay).",
                 &["reason"],
             )?,
+            routes: families.counters(
+                "pgconvoy_routed_statements_total",
+                "Statements sent to servers, by why they went where they went (as in SHOW ROUTE).",
+                &["reason"],
+            )?,
             nodes: node::NodeFamilies::new(&families)?,
             pools: pool::PoolFamilies::new(&families)?,
             process: ProcessMetrics::new(&families)?,
@@ -226,6 +245,14 @@ impl Metrics {
     /// Counts a read that a replica would not do; `reason` is one of the fixed words of `session::refusal`.
     pub fn refused(&self, reason: &'static str) {
         self.refusals.with_label_values(&[reason]).inc();
+    }
+
+    /// The counters of statements by why they were routed so; `reasons` are the fixed words of
+    /// `router::Reason`, in its order.
+    #[must_use]
+    pub fn routed(&self, reasons: impl Iterator<Item = &'static str>) -> RoutedMetrics {
+        let child = |reason| self.routes.with_label_values(&[reason]);
+        RoutedMetrics(reasons.map(child).collect())
     }
 
     /// The children of one node; `label` is `host:port`. Called once for each node.

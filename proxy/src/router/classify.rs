@@ -141,6 +141,10 @@ fn statement(builtins: &Builtins, tokens: &[Token<'_>]) -> Decision {
         Head::CopyOut(relation) => copy_out(builtins, relation),
         Head::Show(name) => show(builtins, name),
     };
+    // What is only asked about does nothing.
+    if decision.local.is_some() {
+        return decision;
+    }
     Decision {
         // State must be made where the session will stay.
         target: if pins.is_empty() {

@@ -7,6 +7,7 @@
 //! transactions in progress; whether a replica is fresh enough is the cluster's business.
 
 mod answer;
+mod ask;
 mod assignment;
 mod cache;
 mod classify;
@@ -33,12 +34,13 @@ use functions::Builtins;
 use lexer::{Kind, Lexer};
 
 pub use answer::{parameters, returns_no_rows};
+pub use ask::{Names, names, question};
 pub use assignment::{Assignment, Bound, Effect, Value};
 pub use cache::CacheStats;
 pub use effect::{effects, places};
 pub use pins::{PinReason, PinSet};
 pub use route::{
-    Command, Decision, Discard, LocalCommand, Reason, SequenceUse, Target, TransactionEffect,
+    Command, Decision, Discard, Local, LocalCommand, Reason, SequenceUse, Target, TransactionEffect,
 };
 
 /// Text that is not certainly a plain write is looked into up to this many bytes, about two

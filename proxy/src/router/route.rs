@@ -228,6 +228,15 @@ pub enum SequenceUse {
     Reads,
 }
 
+/// What the proxy answers itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Local {
+    /// One of its commands.
+    Show(LocalCommand),
+    /// Where a statement would go, and why.
+    Route,
+}
+
 /// A command the proxy answers without any server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LocalCommand {
@@ -264,7 +273,7 @@ pub struct Decision {
     /// What it throws away of the server connection's state.
     pub discard: Discard,
     /// Set when the proxy answers it itself.
-    pub local: Option<LocalCommand>,
+    pub local: Option<Local>,
 }
 
 impl Decision {

@@ -4,7 +4,7 @@
 //! holds one (EXPLAIN, COPY, DECLARE) it is found here and judged by `classify`.
 
 use super::lexer::{Kind, Token};
-use super::route::{Command, Decision, Discard, LocalCommand, Reason, TransactionEffect};
+use super::route::{Command, Decision, Discard, Local, LocalCommand, Reason, TransactionEffect};
 
 /// What the first words make of a statement.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -173,6 +173,13 @@ fn names_savepoint(tokens: &[Token<'_>]) -> bool {
 /// The tokens behind EXPLAIN. Only a query inside can be read elsewhere: plans of writes are
 /// left to the primary, and EXPLAIN ANALYZE of a write is one.
 fn explain<'t, 'a>(mut tokens: &'t [Token<'a>]) -> Head<'t, 'a> {
+    if let [open, route, close, _, ..] = tokens
+        && open.is_punct(b'(')
+        && route.is_word("route")
+        && close.is_punct(b')')
+    {
+        return own(Local::Route);
+    }
     if let [open, option, ..] = tokens
         && open.is_punct(b'(')
         && option.kind == Kind::Word
@@ -279,8 +286,13 @@ fn show<'t, 'a>(tokens: &'t [Token<'a>]) -> Head<'t, 'a> {
         [name] if name.is_word("pool_nodes") => LocalCommand::PoolNodes,
         [name] if name.is_word("pool_version") => LocalCommand::PoolVersion,
         [name] if name.is_word("pool_backend_stats") => LocalCommand::PoolBackendStats,
+        [route, _, ..] if route.is_word("route") => return own(Local::Route),
         _ => return Head::Show(tokens),
     };
+    own(Local::Show(local))
+}
+
+fn own<'t, 'a>(local: Local) -> Head<'t, 'a> {
     Head::Decided(Decision {
         local: Some(local),
         ..Decision::replica(Reason::Local, Command::Other)

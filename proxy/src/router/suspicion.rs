@@ -230,6 +230,11 @@ const GRAMMAR: &[&str] = &[
     "escape",
 ];
 
+/// Whether the token is a word of the grammar that may stand before a bracket.
+pub(super) fn is_grammar(token: &Token<'_>) -> bool {
+    token.kind == Kind::Word && GRAMMAR.iter().any(|word| token.is_word(word))
+}
+
 /// Every name before a bracket must be a function that is safe, a type's, an alias' with its
 /// columns, or a word of the grammar.
 pub(super) fn calls(
@@ -252,7 +257,7 @@ pub(super) fn calls(
             }
         };
         let grammar = name.kind == Kind::Word
-            && (GRAMMAR.iter().any(|word| name.is_word(word))
+            && (is_grammar(name)
                 || builtins.knows_type_word(&lower)
                 || builtins.knows_call_word(&lower));
         let safety = match builtins.function(&lower) {

@@ -12,9 +12,9 @@ use super::replies::Replies;
 use super::statements::{Space, Undo};
 use crate::backend::parameters::ParameterSet;
 use crate::cluster::{Cluster, NodeId, ReadRules, Rotation};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, RoutedMetrics};
 use crate::pool::pools::Pools;
-use crate::router::{LocalCommand, Router};
+use crate::router::{LocalCommand, Reason, Router};
 use crate::status::Table;
 
 /// When a session gives its server connection back.
@@ -69,6 +69,8 @@ pub struct Context {
     pub console: Arc<dyn Console>,
     /// Clients on this worker.
     pub clients: AtomicUsize,
+    /// Statements by why they were routed so, in the order of [`Reason::ALL`].
+    routed: RoutedMetrics,
     router: Mutex<Router>,
     rotation: Mutex<Rotation>,
     #[allow(
@@ -121,8 +123,10 @@ impl Context {
         console: Arc<dyn Console>,
         router: Router,
     ) -> Self {
+        let routed = metrics.routed(Reason::ALL.iter().map(|reason| reason.as_str()));
         Self {
             worker,
+            routed,
             cluster,
             pools,
             metrics,
@@ -141,6 +145,11 @@ impl Context {
     /// The router, for one decision.
     pub fn router(&self) -> MutexGuard<'_, Router> {
         self.router.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a statement that was routed for this reason.
+    pub(super) fn count_routed(&self, reason: Reason) {
+        self.routed.count(reason as usize);
     }
 
     /// Brings the counters of the route cache up to date.

@@ -196,7 +196,7 @@ impl Session {
 
     /// A connection that is kept whatever comes must be able to do whatever comes; and what no
     /// standby runs goes to none.
-    fn for_good(&self, demand: Demand) -> Demand {
+    pub(super) fn for_good(&self, demand: Demand) -> Demand {
         match self.identity.mode {
             PoolMode::Transaction | PoolMode::Statement if !self.makes.serializable => demand,
             PoolMode::Session | PoolMode::Transaction | PoolMode::Statement => Demand {

@@ -5,16 +5,19 @@ use bytes::BytesMut;
 
 use super::replies::Reply;
 use super::statements::Undo;
-use super::{Session, rows};
+use super::{Session, route, rows};
 use crate::protocol::frame::{HEADER, Header, TransactionStatus};
 use crate::protocol::messages;
 use crate::protocol::to_client;
-use crate::router::{self, Effect, LocalCommand};
+use crate::router::{self, Effect, Local};
 
 impl Session {
     /// The rows and the command tag, with the row description before them in the simple protocol.
-    pub(super) fn local_rows(&self, command: LocalCommand, simple: bool) -> Vec<u8> {
-        let table = self.context.console.answer(command, self.read_node);
+    pub(super) fn local_rows(&self, command: Local, sql: &[u8], simple: bool) -> Vec<u8> {
+        let table = match command {
+            Local::Show(command) => self.context.console.answer(command, self.read_node),
+            Local::Route => self.route(sql),
+        };
         let mut out = BytesMut::with_capacity(1024);
         let formats = if simple {
             &[][..]
@@ -36,8 +39,11 @@ impl Session {
     }
 
     /// ParameterDescription (for a statement) and RowDescription.
-    pub(super) fn describe_local(&mut self, command: LocalCommand, target: messages::Target) {
-        let table = self.context.console.answer(command, self.read_node);
+    pub(super) fn describe_local(&mut self, command: Local, target: messages::Target) {
+        let columns = match command {
+            Local::Show(command) => self.context.console.answer(command, self.read_node).columns,
+            Local::Route => route::COLUMNS,
+        };
         let mut bytes = BytesMut::with_capacity(512);
         let formats = match target {
             messages::Target::Statement => {
@@ -46,7 +52,7 @@ impl Session {
             }
             messages::Target::Portal => self.local_formats.clone(),
         };
-        rows::describe(&mut bytes, table.columns, &formats);
+        rows::describe(&mut bytes, columns, &formats);
         let reply = Reply::Local {
             bytes: bytes.to_vec().into(),
             undo: Undo::Nothing,

@@ -22,6 +22,7 @@ mod relay;
 mod replay;
 mod replies;
 mod rewrite;
+mod route;
 pub mod rows;
 mod run;
 mod running;

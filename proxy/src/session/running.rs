@@ -26,6 +26,7 @@ impl Session {
             };
             link.node.count_statement(kind_of(decision.command), route);
         }
+        self.context.count_routed(decision.reason);
         self.started();
         self.count_statement();
     }

@@ -101,7 +101,11 @@ impl Session {
         }
         self.drop_unnamed();
         if let Some(command) = decision.local {
-            let bytes = self.local_rows(command, true);
+            let text = self.buffers.as_deref().and_then(|buffers| {
+                let text = buffers.client_in.get(HEADER..header.len)?;
+                Some(text.strip_suffix(b"\0").unwrap_or(text))
+            });
+            let bytes = self.local_rows(command, text.unwrap_or_default(), true);
             self.buffers().replies.push(Reply::LocalReady {
                 bytes: bytes.into(),
             });
@@ -203,7 +207,7 @@ impl Session {
                     return Ok(self.await_answers());
                 }
                 if let Some(command) = decision.local {
-                    let bytes = self.local_rows(command, false);
+                    let bytes = self.local_rows(command, statement.text(), false);
                     self.buffers().replies.push(Reply::Local {
                         bytes: bytes.into(),
                         undo: Undo::Nothing,

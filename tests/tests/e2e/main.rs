@@ -47,6 +47,7 @@ mod routing;
 mod sequences;
 mod session_state;
 mod show_commands;
+mod show_route;
 mod signals;
 mod startup_parameters;
 mod state_leaks;

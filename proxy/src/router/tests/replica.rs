@@ -1,6 +1,6 @@
 //! What a replica may run, and hints.
 
-use super::super::{LocalCommand, Reason, Target};
+use super::super::{Local, LocalCommand, Reason, Target};
 use super::{all_go_to, decide};
 
 #[track_caller]
@@ -243,10 +243,20 @@ fn the_proxys_own_commands_are_answered_by_it() {
         ("/* x */ Show Pool_Version -- y", LocalCommand::PoolVersion),
         ("show pool_backend_stats", LocalCommand::PoolBackendStats),
     ] {
-        assert_eq!(decide(sql).local, Some(local), "{sql}");
+        assert_eq!(decide(sql).local, Some(Local::Show(local)), "{sql}");
+    }
+    for sql in [
+        "SHOW ROUTE insert into t values (1)",
+        "explain ( ROUTE ) selec",
+        "show route 'select 1; select 2'",
+    ] {
+        assert_eq!(decide(sql).local, Some(Local::Route), "{sql}");
+        assert!(decide(sql).pins.is_empty(), "{sql}");
     }
     for sql in [
         "SHOW POOL_NODES; SELECT 1",
+        "SHOW ROUTE",
+        "SHOW ROUTE select 1; select 2",
         "SHOW pool_nodes x",
         "SELECT pool_nodes",
         "SHOW \"POOL_NODES\"",

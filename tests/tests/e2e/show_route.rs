@@ -1,0 +1,145 @@
+//! `SHOW ROUTE` and `pgconvoy route`: where a statement would go, and why.
+
+use pgconvoy_tests::convoy;
+use pgconvoy_tests::http;
+use pgconvoy_tests::stage::Stage;
+use pgconvoy_tests::wire::{Batch, Wire, row, tags};
+
+/// target, node, reason, held_by, functions, relations, freshness.
+fn ask(client: &mut Wire, sql: &str) -> Vec<String> {
+    let rows = client.run(sql);
+    let [row] = rows.as_slice() else {
+        panic!("{sql}: {rows:?}")
+    };
+    row.iter().map(|f| f.clone().unwrap_or_default()).collect()
+}
+
+fn stage(name: &str) -> Stage {
+    let stage = Stage::with(name, |setup| setup.top("workers = 1"));
+    stage.seed("create table t (id int primary key); create sequence s; create view hidden as select nextval('s') as n");
+    stage
+}
+
+#[test]
+fn show_route_tells_target_node_reason_and_names_and_runs_nothing() {
+    let stage = stage("route");
+    let mut client = stage.client();
+    let labels = client.run("show pool_nodes");
+    let label = |at: usize| {
+        let part = |n: usize| labels[at][n].clone().unwrap();
+        format!("{}:{}", part(1), part(2))
+    };
+    let replicas = format!("{}, {}", label(1), label(2));
+    assert_eq!(
+        ask(&mut client, "show route select lower('x') from t, pg_class"),
+        [
+            "replica",
+            &replicas,
+            "read_only",
+            "",
+            "lower",
+            "t, pg_class",
+            "any"
+        ]
+    );
+    assert_eq!(
+        ask(
+            &mut client,
+            "SHOW ROUTE insert into t values (nextval('s'))"
+        ),
+        ["primary", &label(0), "write", "", "nextval", "t", ""]
+    );
+    assert_eq!(
+        ask(&mut client, "explain (route) select pg_advisory_lock(1)")[..3],
+        ["primary", &label(0), "write_function"]
+    );
+    assert_eq!(
+        ask(&mut client, "show route 'select 1; delete from t'")[2],
+        "several_statements"
+    );
+    assert_eq!(
+        ask(&mut client, "show route /* pgconvoy: primary */ select 1")[2],
+        "hint"
+    );
+    assert_eq!(ask(&mut client, "show route selec")[2], "does_not_parse");
+    assert_eq!(
+        ask(&mut client, "show route show pool_nodes")[0],
+        "pgconvoy"
+    );
+    // Nothing of it has run, and nothing keeps the session anywhere.
+    assert_eq!(client.one("select count(*) from t"), "0");
+    assert_eq!(ask(&mut client, "show route select 1")[3], "");
+    let error = client.query("show route").unwrap_err();
+    assert_eq!(error.code, "42704");
+}
+
+#[test]
+fn show_route_tells_what_holds_the_session_and_how_fresh_a_replica_must_be() {
+    let stage = stage("route_held");
+    let mut client = stage.client();
+    client.run("insert into t values (1)");
+    let fresh = ask(&mut client, "show route select 1 from t");
+    assert_eq!(fresh[0], "replica");
+    assert!(
+        fresh[6].starts_with("after this session's write "),
+        "{fresh:?}"
+    );
+    client.run("begin");
+    let held = ask(&mut client, "show route select 1");
+    assert_eq!(
+        (held[3].as_str(), held[2].as_str()),
+        ("transaction", "read_only")
+    );
+    client.run("commit; listen news");
+    assert_eq!(ask(&mut client, "show route select 1")[3], "listen");
+    client.run("unlisten *");
+    assert_eq!(ask(&mut client, "show route select 1")[3], "");
+}
+
+#[test]
+fn show_route_works_by_the_extended_protocol_and_knows_what_was_refused() {
+    let stage = stage("route_extended");
+    let mut client = stage.client();
+    let whole = Batch::new()
+        .parse("why", "show route select n from hidden")
+        .describe_statement("why")
+        .bind("", "why", &[])
+        .execute("", 0)
+        .sync();
+    let answer = client.ask(&whole);
+    assert_eq!(tags(&answer), "1tT2DCZ");
+    assert_eq!(row(&answer[4])[2].as_deref(), Some("read_only"));
+    assert_eq!(client.one("select n from hidden"), "1");
+    let again = Batch::new().bind("", "why", &[]).execute("", 0).sync();
+    let answer = client.ask(&again);
+    assert_eq!(row(&answer[1])[0].as_deref(), Some("primary"));
+    assert_eq!(row(&answer[1])[2].as_deref(), Some("refused"));
+    let page = stage.convoy.page("/metrics").body;
+    let reason = |reason| {
+        http::sample(
+            &page,
+            "pgconvoy_routed_statements_total",
+            &[("reason", reason)],
+        )
+        .unwrap()
+    };
+    assert_eq!((reason("read_only"), reason("refused")), (1.0, 1.0));
+}
+
+#[test]
+fn route_on_the_command_line_needs_no_server() {
+    let (ok, said) = convoy::command(&["route", "select f(1) from a.b"], &[]);
+    assert!(ok);
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(
+        lines,
+        [
+            "target     primary",
+            "reason     unknown_function",
+            "function   f",
+            "relation   a.b"
+        ]
+    );
+    let (_, said) = convoy::command(&["route", "listen news"], &[]);
+    assert_eq!(said.lines().nth(2), Some("pins       listen"), "{said}");
+}
