@@ -392,6 +392,9 @@ keys! {
         "reads see every write of their \"session\", or \"off\"";
     ROUTING_MAX_REPLICA_LAG: Setting<Size> = "routing.max_replica_lag", Size, || None, Live,
         "replicas further behind get no reads, such as \"16MiB\"";
+    ROUTING_CATALOG_REFRESH: Setting<Timeout> = "routing.catalog_refresh", Timeout,
+        || Some(Duration::from_mins(1)), Live,
+        "databases' catalogs are read this often; off: functions of users keep reads on the primary";
 
     REPLICATION_NODE: Setting<Name> = "replication.node", Name, || "primary".to_owned(), Live,
         "where they go: \"primary\", \"replica\" (the first that is up) or a node's name or address";

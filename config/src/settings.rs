@@ -245,6 +245,8 @@ pub struct Routing {
     pub read_your_writes: ReadYourWrites,
     /// Bytes of WAL a replica may be behind and still get reads; `None` does not look at lag.
     pub max_replica_lag: Option<u64>,
+    /// How often a database's catalog is read; `None` never reads any.
+    pub catalog_refresh: Option<Duration>,
 }
 
 /// What a read is sure to see of earlier writes.

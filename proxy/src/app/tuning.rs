@@ -177,6 +177,7 @@ fn monitor(settings: &Settings) -> MonitorSettings {
         check_timeout: settings.health.check_timeout,
         check_retries: settings.health.check_retries,
         position_period: settings.health.position_period,
+        catalog_refresh: settings.routing.catalog_refresh,
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use arc_swap::{ArcSwap, Guard};
 use tokio::sync::{Notify, watch};
 
+use super::catalogs::{Catalogs, Database};
 use super::node::{Node, NodeId};
 use super::view::View;
 use crate::clock;
@@ -55,6 +56,7 @@ pub struct Cluster {
     generation: watch::Sender<u64>,
     wishes: Vec<Wishes>,
     positions_wanted_at: AtomicU64,
+    pub(super) catalogs: Catalogs,
 }
 
 impl Cluster {
@@ -83,6 +85,7 @@ impl Cluster {
             generation: watch::Sender::new(0),
             wishes: nodes.iter().map(|_| Wishes::default()).collect(),
             positions_wanted_at: AtomicU64::new(clock::NEVER),
+            catalogs: Catalogs::default(),
             nodes,
         })
     }
@@ -91,6 +94,12 @@ impl Cluster {
     #[must_use]
     pub fn view(&self) -> Guard<Arc<View>> {
         self.view.load()
+    }
+
+    /// What is known of a database, by its name on the servers; held for as long as it is used.
+    #[must_use]
+    pub fn database(&self, name: &str) -> Arc<Database> {
+        self.catalogs.of(name)
     }
 
     /// All nodes, at the index of their number. The list never changes.

@@ -6,8 +6,12 @@
 //! `lag` proves how fresh a replica is, and `standby` finds a replica in the primary's list;
 //! these three and `pick` are pure: events in, decisions out, no socket and no clock.
 //!
-//! Knows nothing of sessions, pools or routes.
+//! `catalogs` holds what is known of each database's own catalog, which `catalog_loader` reads.
+//!
+//! Knows nothing of sessions and pools.
 
+mod catalog_loader;
+mod catalogs;
 mod handle;
 mod health;
 mod keeper;
@@ -20,6 +24,7 @@ mod settings;
 mod standby;
 mod view;
 
+pub use catalogs::Database;
 pub use handle::{Cluster, NodeSpec};
 pub use monitor::Monitor;
 pub use node::{Node, NodeId};

@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::catalog_loader;
 use super::handle::Cluster;
 use super::keeper::Keeper;
 use super::probe::Probe;
@@ -44,6 +45,11 @@ impl Monitor {
             Arc::clone(metrics),
         );
         tasks.spawn(keeper.run(receiver));
+        tasks.spawn(catalog_loader::run(
+            Arc::clone(cluster),
+            Arc::clone(settings),
+            Arc::clone(metrics),
+        ));
         Self { _tasks: tasks }
     }
 }

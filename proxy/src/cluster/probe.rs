@@ -86,7 +86,7 @@ pub(super) struct Report {
 }
 
 #[derive(Debug, thiserror::Error)]
-enum ProbeError {
+pub(super) enum ProbeError {
     #[error("{}", described(.0))]
     Server(#[from] tokio_postgres::Error),
     #[error("the health check's answer has no readable {0}: is this a PostgreSQL server?")]
@@ -97,8 +97,8 @@ enum ProbeError {
 
 /// The monitor's session on the node; ends with the value.
 #[derive(Debug)]
-struct Connection {
-    client: Client,
+pub(super) struct Connection {
+    pub(super) client: Client,
     driver: JoinHandle<()>,
     /// What it was opened with: a reload opens another.
     settings: Arc<MonitorSettings>,
@@ -231,7 +231,7 @@ impl Probe {
                 }
             }
         }
-        let open = connect(&self.node, Arc::clone(settings)).await?;
+        let open = connect(&self.node, Arc::clone(settings), &settings.database).await?;
         let answer = self.ask(&open.client, settings.check_period).await?;
         self.connection = Some(open);
         Ok(answer)
@@ -310,13 +310,17 @@ async fn ended(connection: Option<&mut Connection>) {
     }
 }
 
-async fn connect(node: &Node, settings: Arc<MonitorSettings>) -> Result<Connection, ProbeError> {
+pub(super) async fn connect(
+    node: &Node,
+    settings: Arc<MonitorSettings>,
+    database: &str,
+) -> Result<Connection, ProbeError> {
     let mut config = Config::new();
     config
         .host(&node.host)
         .port(node.port)
         .user(&settings.user)
-        .dbname(&settings.database)
+        .dbname(database)
         .application_name("pgconvoy_monitor")
         .options(OPTIONS);
     if let Some(password) = &settings.password {
@@ -332,7 +336,7 @@ async fn connect(node: &Node, settings: Arc<MonitorSettings>) -> Result<Connecti
     })
 }
 
-async fn rows(client: &Client, query: &str) -> Result<Vec<SimpleQueryRow>, ProbeError> {
+pub(super) async fn rows(client: &Client, query: &str) -> Result<Vec<SimpleQueryRow>, ProbeError> {
     let row = |message| match message {
         SimpleQueryMessage::Row(row) => Some(row),
         _ => None, // the enum is not exhaustive; only rows are of interest
@@ -345,7 +349,7 @@ async fn rows(client: &Client, query: &str) -> Result<Vec<SimpleQueryRow>, Probe
         .collect())
 }
 
-fn column<'a>(row: &'a SimpleQueryRow, name: &str) -> Option<&'a str> {
+pub(super) fn column<'a>(row: &'a SimpleQueryRow, name: &str) -> Option<&'a str> {
     row.try_get(name).ok().flatten()
 }
 

@@ -20,6 +20,8 @@ pub struct MonitorSettings {
     pub check_retries: u32,
     /// Between two position samples while a session waits for a replica to catch up.
     pub position_period: Duration,
+    /// How often a database's catalog is read again; `None` never reads any.
+    pub catalog_refresh: Option<Duration>,
 }
 
 impl fmt::Debug for MonitorSettings {
@@ -32,6 +34,7 @@ impl fmt::Debug for MonitorSettings {
             .field("check_timeout", &self.check_timeout)
             .field("check_retries", &self.check_retries)
             .field("position_period", &self.position_period)
+            .field("catalog_refresh", &self.catalog_refresh)
             .finish()
     }
 }

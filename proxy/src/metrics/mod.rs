@@ -8,11 +8,13 @@
 mod node;
 mod pool;
 mod process;
+mod routing;
 #[cfg(test)]
 mod tests;
 
 pub use node::{Direction, NodeMetrics, QueryRoute, Severity, StatementKind};
 pub use pool::{CapMetrics, PoolMetrics};
+pub use routing::{RoutedMetrics, RoutingFamilies};
 
 use prometheus::core::Collector;
 use prometheus::{
@@ -95,19 +97,6 @@ pub struct CacheMetrics {
     pub evictions: IntCounter,
 }
 
-/// Counters of statements by why they were routed so.
-#[derive(Debug)]
-pub struct RoutedMetrics(Vec<IntCounter>);
-
-impl RoutedMetrics {
-    /// Counts one; `reason` is its place among those that were named.
-    pub fn count(&self, reason: usize) {
-        if let Some(counter) = self.0.get(reason) {
-            counter.inc();
-        }
-    }
-}
-
 /// All families. Built once by `app`, shared as `Arc`; cheap to use from any thread.
 #[derive(Debug)]
 pub struct Metrics {
@@ -131,8 +120,7 @@ pub struct Metrics {
     rejected: IntCounterVec,
     errors: IntCounterVec,
     pins: IntCounterVec,
-    refusals: IntCounterVec,
-    routes: IntCounterVec,
+    routing: routing::RoutingFamilies,
     nodes: node::NodeFamilies,
     pools: pool::PoolFamilies,
     process: ProcessMetrics,
@@ -197,17 +185,7 @@ impl Metrics {
                 "Sessions pinned to their server connection, by what made it necessary.",
                 &["reason"],
             )?,
-            refusals: families.counters(
-                "pgconvoy_reads_refused_total",
-                "Reads that a replica refused or broke off and that were run on the primary, by why: \
-                 standby (it can't), conflict (with its replay).",
-                &["reason"],
-            )?,
-            routes: families.counters(
-                "pgconvoy_routed_statements_total",
-                "Statements sent to servers, by why they went where they went (as in SHOW ROUTE).",
-                &["reason"],
-            )?,
+            routing: routing::RoutingFamilies::new(&families)?,
             nodes: node::NodeFamilies::new(&families)?,
             pools: pool::PoolFamilies::new(&families)?,
             process: ProcessMetrics::new(&families)?,
@@ -242,17 +220,10 @@ impl Metrics {
         self.pins.with_label_values(&[reason]).inc();
     }
 
-    /// Counts a read that a replica would not do; `reason` is one of the fixed words of `session::refusal`.
-    pub fn refused(&self, reason: &'static str) {
-        self.refusals.with_label_values(&[reason]).inc();
-    }
-
-    /// The counters of statements by why they were routed so; `reasons` are the fixed words of
-    /// `router::Reason`, in its order.
+    /// How statements are routed.
     #[must_use]
-    pub fn routed(&self, reasons: impl Iterator<Item = &'static str>) -> RoutedMetrics {
-        let child = |reason| self.routes.with_label_values(&[reason]);
-        RoutedMetrics(reasons.map(child).collect())
+    pub fn routing(&self) -> &RoutingFamilies {
+        &self.routing
     }
 
     /// The children of one node; `label` is `host:port`. Called once for each node.

@@ -37,6 +37,12 @@ pub struct TenantPools {
 }
 
 impl TenantPools {
+    /// The database on the servers.
+    #[must_use]
+    pub fn database(&self) -> &Arc<str> {
+        &self.tenant.database
+    }
+
     /// The pool for a node; made when first asked for. `None` for a node that does not exist.
     #[must_use]
     pub fn on(&self, node: NodeId) -> Option<&Arc<Pool>> {

@@ -8,19 +8,20 @@
 
 use std::ops::Range;
 
+use super::finding::Finding;
 use super::fingerprint::Shape;
-use super::functions::Builtins;
 use super::hint::Hint;
+use super::knowledge::Knowledge;
 use super::lexer::{Kind, Token};
 use super::parse::{self, Failure};
 use super::route::{Command, Decision, Discard, Reason, Target, TransactionEffect};
 use super::state;
 use super::statement::{self, Head};
 use super::suspicion;
-use super::walk::{self, Finding};
+use super::walk;
 
 /// Classifies what begins at byte `at` of `sql`.
-pub(super) fn classify(builtins: &Builtins, sql: &[u8], at: usize, hint: Hint) -> Decision {
+pub(super) fn classify(knowledge: &Knowledge<'_>, sql: &[u8], at: usize, hint: Hint) -> Decision {
     let tokens: Vec<Token<'_>> = Shape::new(sql, at).collect();
     if tokens.last().is_some_and(|token| token.kind == Kind::Bad) {
         // The server scans the whole text before it runs any of it, so nothing of it will run.
@@ -32,11 +33,11 @@ pub(super) fn classify(builtins: &Builtins, sql: &[u8], at: usize, hint: Hint) -
         .collect();
     match statements.as_slice() {
         [] => Decision::replica(Reason::Empty, Command::Other),
-        [one] => obey(hint, statement(builtins, one)),
+        [one] => obey(hint, statement(knowledge, one)),
         [first, rest @ ..] => rest
             .iter()
-            .map(|tokens| statement(builtins, tokens))
-            .fold(several(statement(builtins, first)), together),
+            .map(|tokens| statement(knowledge, tokens))
+            .fold(several(statement(knowledge, first)), together),
     }
 }
 
@@ -122,6 +123,7 @@ fn may_be_forced(decision: &Decision) -> bool {
         Reason::UnknownFunction
             | Reason::UnknownOperator
             | Reason::UnknownType
+            | Reason::Relation
             | Reason::ServerState
             | Reason::TooLong
             | Reason::DoesNotParse
@@ -132,14 +134,14 @@ fn may_be_forced(decision: &Decision) -> bool {
 }
 
 /// Classifies one statement.
-fn statement(builtins: &Builtins, tokens: &[Token<'_>]) -> Decision {
+fn statement(knowledge: &Knowledge<'_>, tokens: &[Token<'_>]) -> Decision {
     let pins = state::pins(tokens);
     let decision = match statement::head(tokens) {
         Head::Decided(decision) => decision,
-        Head::Query(query) => judge(builtins, query, main_command(query)),
-        Head::Wrapped(query) => judge(builtins, query, Command::Other),
-        Head::CopyOut(relation) => copy_out(builtins, relation),
-        Head::Show(name) => show(builtins, name),
+        Head::Query(query) => judge(knowledge, query, main_command(query)),
+        Head::Wrapped(query) => judge(knowledge, query, Command::Other),
+        Head::CopyOut(relation) => copy_out(knowledge, relation),
+        Head::Show(name) => show(knowledge, name),
     };
     // What is only asked about does nothing.
     if decision.local.is_some() {
@@ -181,6 +183,7 @@ fn is_unseen(reason: Reason) -> bool {
         Reason::UnknownFunction
             | Reason::UnknownOperator
             | Reason::UnknownType
+            | Reason::Relation
             | Reason::Procedure
             | Reason::DoesNotParse
             | Reason::TooLong
@@ -211,11 +214,12 @@ fn main_command(tokens: &[Token<'_>]) -> Command {
 }
 
 /// Judges a query.
-fn judge(builtins: &Builtins, tokens: &[Token<'_>], command: Command) -> Decision {
+fn judge(knowledge: &Knowledge<'_>, tokens: &[Token<'_>], command: Command) -> Decision {
     let finding = suspicion::words(tokens)
-        .max(suspicion::relations(builtins, tokens))
-        .max(suspicion::operators(builtins, tokens))
-        .max(suspicion::typed_literals(builtins, tokens));
+        .max(suspicion::relations(knowledge, tokens))
+        .max(suspicion::unsafe_relations(knowledge, tokens))
+        .max(suspicion::operators(knowledge, tokens))
+        .max(suspicion::typed_literals(knowledge, tokens));
     if finding >= Finding::WriteFunction {
         return Decision::primary(finding.reason(), command);
     }
@@ -223,7 +227,7 @@ fn judge(builtins: &Builtins, tokens: &[Token<'_>], command: Command) -> Decisio
         Ok(query) => query,
         // The tokens still tell an honest reason where a call is the trouble.
         Err(failure) => {
-            let finding = finding.max(suspicion::calls(builtins, tokens, |_| false));
+            let finding = finding.max(suspicion::calls(knowledge, tokens, |_| false));
             let reason = match (failure, finding) {
                 (_, Finding::WriteFunction) => Reason::WriteFunction,
                 (Failure::TooLong, _) => Reason::TooLong,
@@ -232,7 +236,7 @@ fn judge(builtins: &Builtins, tokens: &[Token<'_>], command: Command) -> Decisio
             return Decision::primary(reason, command);
         }
     };
-    let (walked, aliases) = walk::walk(&query, builtins);
+    let (walked, aliases) = walk::walk(&query, knowledge);
     let is_alias = |name: &Token<'_>| {
         aliases.iter().any(|alias| match name.kind {
             Kind::Word => name.text.eq_ignore_ascii_case(alias.value.as_bytes()),
@@ -241,7 +245,7 @@ fn judge(builtins: &Builtins, tokens: &[Token<'_>], command: Command) -> Decisio
     };
     match finding
         .max(walked)
-        .max(suspicion::calls(builtins, tokens, is_alias))
+        .max(suspicion::calls(knowledge, tokens, is_alias))
     {
         Finding::Safe => Decision::replica(Reason::ReadOnlySelect, command),
         Finding::ServerState => Decision::quiet(Reason::ServerState, command),
@@ -250,7 +254,7 @@ fn judge(builtins: &Builtins, tokens: &[Token<'_>], command: Command) -> Decisio
 }
 
 /// COPY of a relation to the client.
-fn copy_out(builtins: &Builtins, relation: &[Token<'_>]) -> Decision {
+fn copy_out(knowledge: &Knowledge<'_>, relation: &[Token<'_>]) -> Decision {
     let columns = relation.iter().position(|token| token.is_punct(b'('));
     let name = relation
         .get(..columns.unwrap_or(relation.len()))
@@ -259,7 +263,8 @@ fn copy_out(builtins: &Builtins, relation: &[Token<'_>]) -> Decision {
         && name
             .iter()
             .all(|token| matches!(token.kind, Kind::Word | Kind::Quoted) || token.is_punct(b'.'));
-    match suspicion::relations(builtins, name) {
+    let finding = suspicion::relations(knowledge, name);
+    match finding.max(suspicion::unsafe_relations(knowledge, name)) {
         Finding::Safe if plain => Decision::replica(Reason::ReadOnlySelect, Command::Other),
         Finding::Safe => Decision::primary(Reason::DoesNotParse, Command::Other),
         finding => Decision::primary(finding.reason(), Command::Other),
@@ -267,7 +272,7 @@ fn copy_out(builtins: &Builtins, relation: &[Token<'_>]) -> Decision {
 }
 
 /// SHOW of a setting.
-fn show(builtins: &Builtins, name: &[Token<'_>]) -> Decision {
+fn show(knowledge: &Knowledge<'_>, name: &[Token<'_>]) -> Decision {
     let words = |words: &[&str]| {
         name.len() == words.len()
             && name
@@ -277,7 +282,7 @@ fn show(builtins: &Builtins, name: &[Token<'_>]) -> Decision {
     };
     let known = words(&["time", "zone"])
         || words(&["transaction", "isolation", "level"])
-        || matches!(name, [name] if builtins.knows_setting(&name.text.to_ascii_lowercase()));
+        || matches!(name, [name] if knowledge.knows_setting(&name.text.to_ascii_lowercase()));
     if known {
         Decision::replica(Reason::Show, Command::Other)
     } else {

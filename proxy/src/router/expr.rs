@@ -9,8 +9,9 @@ use sqlparser::ast::{
     WindowSpec, WindowType,
 };
 
+use super::finding::Finding;
 use super::functions::Safety;
-use super::walk::{Finding, Walk};
+use super::walk::Walk;
 
 impl<'a> Walk<'a> {
     /// Looks at one expression and leaves its parts to be looked at.
@@ -331,8 +332,17 @@ impl<'a> Walk<'a> {
     pub(super) fn function_name(&mut self, name: &ObjectName) {
         let safety = match builtin(name) {
             Some(word) if word.quote_style.is_none() && self.is_call_word(word) => Safety::Safe,
-            Some(name) => self.builtins.function(name.value.as_bytes()),
-            None => Safety::Unknown,
+            Some(name) => self.knowledge.function(name.value.as_bytes()),
+            None => match name.0.as_slice() {
+                [
+                    ObjectNamePart::Identifier(schema),
+                    ObjectNamePart::Identifier(name),
+                ] => {
+                    let (schema, name) = (schema.value.as_bytes(), name.value.as_bytes());
+                    self.knowledge.qualified_function(schema, name)
+                }
+                _ => Safety::Unknown,
+            },
         };
         self.found(match safety {
             Safety::Safe => Finding::Safe,
@@ -343,7 +353,7 @@ impl<'a> Walk<'a> {
     }
 
     fn is_call_word(&self, word: &Ident) -> bool {
-        self.builtins.knows_call_word(word.value.as_bytes())
+        self.knowledge.knows_call_word(word.value.as_bytes())
     }
 
     /// Looks at a window's definition.
@@ -393,7 +403,7 @@ impl<'a> Walk<'a> {
 
     fn is_builtin_type(&self, data_type: &DataType) -> bool {
         if let DataType::Custom(name, _) = data_type {
-            return builtin(name).is_some_and(|n| self.builtins.knows_type(n.value.as_bytes()));
+            return builtin(name).is_some_and(|n| self.knowledge.knows_type(n.value.as_bytes()));
         }
         matches!(
             data_type,

@@ -10,12 +10,15 @@ mod answer;
 mod ask;
 mod assignment;
 mod cache;
+mod catalog;
 mod classify;
 mod effect;
 mod expr;
+mod finding;
 mod fingerprint;
 mod functions;
 mod hint;
+mod knowledge;
 mod lexer;
 mod parse;
 mod pins;
@@ -26,22 +29,26 @@ mod statement;
 mod suspicion;
 #[cfg(test)]
 mod tests;
+mod views;
 mod walk;
 
 use cache::Cache;
 use fingerprint::Seed;
 use functions::Builtins;
+use knowledge::Knowledge;
 use lexer::{Kind, Lexer};
 
 pub use answer::{parameters, returns_no_rows};
 pub use ask::{Names, names, question};
 pub use assignment::{Assignment, Bound, Effect, Value};
 pub use cache::CacheStats;
+pub use catalog::{Catalog, Facts, Relation};
 pub use effect::{effects, places};
 pub use pins::{PinReason, PinSet};
 pub use route::{
     Command, Decision, Discard, Local, LocalCommand, Reason, SequenceUse, Target, TransactionEffect,
 };
+pub use views::read as read_catalog;
 
 /// Text that is not certainly a plain write is looked into up to this many bytes, about two
 /// milliseconds' work. Literals count here, unlike in the parser's own limits.
@@ -104,9 +111,19 @@ impl Router {
     /// Decides where `sql` may run. `sql` is the text of one Query or Parse message, without its
     /// terminating zero byte, in any encoding.
     pub fn decide(&mut self, sql: &[u8], quoting: Quoting) -> Decision {
+        self.decide_in(sql, quoting, None)
+    }
+
+    /// The same with what the database's own catalog says.
+    pub fn decide_in(
+        &mut self,
+        sql: &[u8],
+        quoting: Quoting,
+        catalog: Option<&Catalog>,
+    ) -> Decision {
         match quoting {
-            Quoting::Standard => self.decide_standard(sql),
-            Quoting::Unsafe => distrust(sql, self.decide_standard(sql)),
+            Quoting::Standard => self.decide_standard(sql, catalog),
+            Quoting::Unsafe => distrust(sql, self.decide_standard(sql, catalog)),
         }
     }
 
@@ -125,8 +142,8 @@ impl Router {
     }
 
     /// A replica has refused `sql`: its shape is for the primary, as long as it is remembered.
-    pub fn refused(&mut self, sql: &[u8]) {
-        let shape = self.shape(sql);
+    pub fn refused(&mut self, sql: &[u8], catalog: Option<&Catalog>) {
+        let shape = within(self.shape(sql), catalog);
         if let Some(decision) = self.recall(shape) {
             self.cache.insert(shape, decision.refused());
         }
@@ -138,7 +155,7 @@ impl Router {
         self.cache.stats()
     }
 
-    fn decide_standard(&mut self, sql: &[u8]) -> Decision {
+    fn decide_standard(&mut self, sql: &[u8], catalog: Option<&Catalog>) -> Decision {
         let (at, hint) = hint::leading(sql);
         let rest = sql.get(at..).unwrap_or_default();
         if let Some(command) = write_command(rest)
@@ -156,14 +173,22 @@ impl Router {
                 )
             };
         }
-        let key = fingerprint::fingerprint(&self.seed, sql, at, hint);
+        let shape = fingerprint::fingerprint(&self.seed, sql, at, hint);
+        let key = within(shape, catalog);
         if let Some(decision) = self.recall(key) {
             return decision;
         }
-        let decision = classify::classify(&self.builtins, sql, at, hint);
+        let knowledge = Knowledge::new(&self.builtins, catalog);
+        let decision = classify::classify(&knowledge, sql, at, hint);
         self.cache.insert(key, decision);
         decision
     }
+}
+
+/// A shape means something else in another database: what it is remembered by there.
+fn within(shape: u128, catalog: Option<&Catalog>) -> u128 {
+    const SPREAD: u128 = 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
+    shape ^ u128::from(catalog.map_or(0, Catalog::version)).wrapping_mul(SPREAD)
 }
 
 /// What a statement that begins with the name of a write counts as.

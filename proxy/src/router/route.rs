@@ -41,6 +41,8 @@ pub enum Reason {
     UnknownOperator,
     /// A cast to a type that is not built in.
     UnknownType,
+    /// A view or a policy that is not known to be safe, an unlogged or foreign table, a sequence.
+    Relation,
     /// A replica has refused a statement of this shape.
     Refused,
     /// Asks about one server: `pg_is_in_recovery()`, `pg_stat_activity`, temp schemas.
@@ -67,7 +69,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of declaration; for registering one metric child each.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::ReadOnlySelect,
         Self::Show,
         Self::Empty,
@@ -80,6 +82,7 @@ impl Reason {
         Self::UnknownFunction,
         Self::UnknownOperator,
         Self::UnknownType,
+        Self::Relation,
         Self::Refused,
         Self::ServerState,
         Self::SessionState,
@@ -109,6 +112,7 @@ impl Reason {
             Self::UnknownFunction => "unknown_function",
             Self::UnknownOperator => "unknown_operator",
             Self::UnknownType => "unknown_type",
+            Self::Relation => "relation",
             Self::Refused => "refused",
             Self::ServerState => "server_state",
             Self::SessionState => "session_state",

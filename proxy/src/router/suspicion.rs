@@ -3,9 +3,10 @@
 //! Each check gives the worst it finds and errs towards trouble; the tree's walk gives a second
 //! opinion. Must not know what the query as a whole is.
 
-use super::functions::{Builtins, Safety};
+use super::finding::Finding;
+use super::functions::Safety;
+use super::knowledge::Knowledge;
 use super::lexer::{Kind, Token};
-use super::walk::Finding;
 
 /// Words that make a query more than a read, wherever they stand. sqlparser lets some of them
 /// pass as names: `SELECT INTO t FROM x`, `select for update`.
@@ -34,7 +35,7 @@ pub(super) fn words(tokens: &[Token<'_>]) -> Finding {
 
 /// Names that begin with `pg_` and are no calls must be plain catalogs, or qualified with
 /// another schema's or table's name.
-pub(super) fn relations(builtins: &Builtins, tokens: &[Token<'_>]) -> Finding {
+pub(super) fn relations(knowledge: &Knowledge<'_>, tokens: &[Token<'_>]) -> Finding {
     let mut finding = Finding::Safe;
     for (at, token) in tokens.iter().enumerate() {
         let name = match token.kind {
@@ -49,16 +50,36 @@ pub(super) fn relations(builtins: &Builtins, tokens: &[Token<'_>]) -> Finding {
             continue;
         }
         let next = |mark| tokens.get(at + 1).is_some_and(|next| next.is_punct(mark));
-        if next(b'(') || name == b"pg_catalog" && next(b'.') || builtins.knows_type(&name) {
+        if next(b'(') || name == b"pg_catalog" && next(b'.') || knowledge.knows_type(&name) {
             continue;
         }
-        finding = finding.max(match builtins.catalog(&name) {
+        finding = finding.max(match knowledge.system_relation(&name) {
             Safety::Safe => Finding::Safe,
             Safety::ServerState => Finding::ServerState,
             Safety::Unknown | Safety::Writes => Finding::UnknownFunction,
         });
     }
     finding
+}
+
+/// No name may be that of a relation that is not for replicas, whatever it stands for here.
+pub(super) fn unsafe_relations(knowledge: &Knowledge<'_>, tokens: &[Token<'_>]) -> Finding {
+    let is_unsafe = |token: &Token<'_>| match token.kind {
+        Kind::Word => knowledge.has_unsafe_relation(&token.text.to_ascii_lowercase()),
+        Kind::Quoted => knowledge.has_unsafe_relation(token.text),
+        Kind::UnicodeQuoted
+        | Kind::Number
+        | Kind::Text
+        | Kind::Param
+        | Kind::Operator
+        | Kind::Punct
+        | Kind::Bad => false,
+    };
+    if tokens.iter().any(is_unsafe) {
+        Finding::Relation
+    } else {
+        Finding::Safe
+    }
 }
 
 /// Whether the name at `at` belongs to something other than `pg_catalog`.
@@ -71,12 +92,12 @@ fn is_pg_catalog(token: &Token<'_>) -> bool {
 }
 
 /// Every operator must be known, and none may be named by schema but `pg_catalog`'s.
-pub(super) fn operators(builtins: &Builtins, tokens: &[Token<'_>]) -> Finding {
+pub(super) fn operators(knowledge: &Knowledge<'_>, tokens: &[Token<'_>]) -> Finding {
     let mut finding = Finding::Safe;
     for (at, token) in tokens.iter().enumerate() {
         let rest = tokens.get(at + 1..).unwrap_or_default();
         let known = match token.kind {
-            Kind::Operator => builtins.knows_operator(token.text),
+            Kind::Operator => knowledge.knows_operator(token.text),
             Kind::Word if token.is_word("operator") => match rest {
                 [open, schema, point, ..] if open.is_punct(b'(') => {
                     is_pg_catalog(schema) && point.is_punct(b'.')
@@ -133,7 +154,7 @@ const BEFORE_TEXT: &[&str] = &[
 
 /// A string behind a name is a cast to the type of that name (PostgreSQL docs, 4.1.2.7), which
 /// sqlparser may take for an alias.
-pub(super) fn typed_literals(builtins: &Builtins, tokens: &[Token<'_>]) -> Finding {
+pub(super) fn typed_literals(knowledge: &Knowledge<'_>, tokens: &[Token<'_>]) -> Finding {
     let mut finding = Finding::Safe;
     for (at, pair) in tokens.windows(2).enumerate() {
         let [name, literal] = pair else { continue };
@@ -144,9 +165,9 @@ pub(super) fn typed_literals(builtins: &Builtins, tokens: &[Token<'_>]) -> Findi
             _ if is_member(tokens, at) => false,
             Kind::Word => {
                 BEFORE_TEXT.iter().any(|word| name.is_word(word))
-                    || builtins.knows_type_word(&name.text.to_ascii_lowercase())
+                    || knowledge.knows_type_word(&name.text.to_ascii_lowercase())
             }
-            Kind::Quoted => builtins.knows_type(name.text),
+            Kind::Quoted => knowledge.knows_type(name.text),
             // `numeric(3) '1'`, or OPERATOR(pg_catalog.~), which is none.
             Kind::Punct => !name.is_punct(b')') || at >= 5 && tokens[at - 5].is_word("operator"),
             Kind::Operator => true,
@@ -235,10 +256,22 @@ pub(super) fn is_grammar(token: &Token<'_>) -> bool {
     token.kind == Kind::Word && GRAMMAR.iter().any(|word| token.is_word(word))
 }
 
+/// What a function in a schema may do; one with more before it is not looked at.
+fn member(knowledge: &Knowledge<'_>, tokens: &[Token<'_>], at: usize, name: &[u8]) -> Safety {
+    let schema = &tokens[at - 2];
+    let further = at >= 3 && tokens[at - 3].is_punct(b'.');
+    match schema.kind {
+        _ if further => Safety::Unknown,
+        Kind::Word => knowledge.qualified_function(&schema.text.to_ascii_lowercase(), name),
+        Kind::Quoted => knowledge.qualified_function(schema.text, name),
+        _ => Safety::Unknown,
+    }
+}
+
 /// Every name before a bracket must be a function that is safe, a type's, an alias' with its
 /// columns, or a word of the grammar.
 pub(super) fn calls(
-    builtins: &Builtins,
+    knowledge: &Knowledge<'_>,
     tokens: &[Token<'_>],
     is_alias: impl Fn(&Token<'_>) -> bool,
 ) -> Finding {
@@ -258,10 +291,10 @@ pub(super) fn calls(
         };
         let grammar = name.kind == Kind::Word
             && (is_grammar(name)
-                || builtins.knows_type_word(&lower)
-                || builtins.knows_call_word(&lower));
-        let safety = match builtins.function(&lower) {
-            _ if is_member(tokens, at) => Safety::Unknown,
+                || knowledge.knows_type_word(&lower)
+                || knowledge.knows_call_word(&lower));
+        let safety = match knowledge.function(&lower) {
+            _ if is_member(tokens, at) => member(knowledge, tokens, at, &lower),
             Safety::Unknown if grammar || is_alias(name) => Safety::Safe,
             safety => safety,
         };

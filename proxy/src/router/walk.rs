@@ -14,48 +14,8 @@ use sqlparser::ast::{
 };
 use sqlparser::ast::{Expr, Ident, ObjectName};
 
-use super::functions::Builtins;
-use super::route::Reason;
-
-/// What keeps a query from replicas, the least certain last.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) enum Finding {
-    /// Nothing.
-    Safe,
-    /// It tells of one server.
-    ServerState,
-    /// A cast to a type that is not built in.
-    UnknownType,
-    /// An operator that is not known.
-    UnknownOperator,
-    /// A function that is not known.
-    UnknownFunction,
-    /// Something this code does not know.
-    NotUnderstood,
-    /// A built-in function that writes.
-    WriteFunction,
-    /// A row lock.
-    Lock,
-    /// A write by grammar.
-    Write,
-}
-
-impl Finding {
-    /// The reason to give for it.
-    pub(super) const fn reason(self) -> Reason {
-        match self {
-            Self::Safe => Reason::ReadOnlySelect,
-            Self::ServerState => Reason::ServerState,
-            Self::UnknownType => Reason::UnknownType,
-            Self::UnknownOperator => Reason::UnknownOperator,
-            Self::UnknownFunction => Reason::UnknownFunction,
-            Self::NotUnderstood => Reason::DoesNotParse,
-            Self::WriteFunction => Reason::WriteFunction,
-            Self::Lock => Reason::Lock,
-            Self::Write => Reason::Write,
-        }
-    }
-}
+use super::finding::Finding;
+use super::knowledge::Knowledge;
 
 /// A part of the tree that is still to be looked at.
 #[derive(Clone, Copy)]
@@ -68,7 +28,7 @@ pub(super) enum Node<'a> {
 
 /// A walk in progress.
 pub(super) struct Walk<'a> {
-    pub(super) builtins: &'a Builtins,
+    pub(super) knowledge: &'a Knowledge<'a>,
     stack: Vec<Node<'a>>,
     found: Finding,
     /// Names that are followed by a list of columns, which looks like a call.
@@ -76,9 +36,12 @@ pub(super) struct Walk<'a> {
 }
 
 /// Walks all of `query`; gives the worst finding and the aliases that have a list of columns.
-pub(super) fn walk<'a>(query: &'a Query, builtins: &'a Builtins) -> (Finding, Vec<&'a Ident>) {
+pub(super) fn walk<'a>(
+    query: &'a Query,
+    knowledge: &'a Knowledge<'a>,
+) -> (Finding, Vec<&'a Ident>) {
     let mut walk = Walk {
-        builtins,
+        knowledge,
         stack: vec![Node::Query(query)],
         found: Finding::Safe,
         aliases: Vec::new(),

@@ -91,8 +91,8 @@ impl std::fmt::Debug for Context {
     }
 }
 
-/// Known statements by the parameters that change their meaning.
-type Spaces = HashMap<ParameterSet, Arc<Space>>;
+/// Known statements by the database and the parameters that change their meaning.
+type Spaces = HashMap<(Arc<str>, ParameterSet), Arc<Space>>;
 
 /// Parameters that change what a statement's text means.
 const MEANING: [&str; 4] = [
@@ -123,7 +123,9 @@ impl Context {
         console: Arc<dyn Console>,
         router: Router,
     ) -> Self {
-        let routed = metrics.routed(Reason::ALL.iter().map(|reason| reason.as_str()));
+        let routed = metrics
+            .routing()
+            .routed(Reason::ALL.iter().map(|reason| reason.as_str()));
         Self {
             worker,
             routed,
@@ -175,9 +177,10 @@ impl Context {
         self.rotation.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The statements known under the parameters that change their meaning.
-    pub(super) fn space(&self, parameters: &ParameterSet) -> Arc<Space> {
-        let key = parameters.filtered(|name| MEANING.contains(&name));
+    /// The statements known in the database under the parameters that change their meaning.
+    pub(super) fn space(&self, database: &Arc<str>, parameters: &ParameterSet) -> Arc<Space> {
+        let meaning = parameters.filtered(|name| MEANING.contains(&name));
+        let key = (Arc::clone(database), meaning);
         let mut spaces = self.spaces.lock().unwrap_or_else(PoisonError::into_inner);
         if spaces.len() >= MAX_SPACES && !spaces.contains_key(&key) {
             spaces.clear();

@@ -46,7 +46,7 @@ use self::statements::{ClientStatements, Space};
 use crate::backend::parameters::ParameterSet;
 use crate::backend::reported::Reported;
 use crate::clock;
-use crate::cluster::NodeId;
+use crate::cluster::{Database, NodeId};
 use crate::error::Report;
 use crate::net::Stream;
 use crate::pool::pools::TenantPools;
@@ -221,6 +221,10 @@ pub struct Session {
     /// Tells this session from all others of the instance; never 0.
     number: u64,
     client: Stream,
+    /// What is known of its database.
+    database: Arc<Database>,
+    /// The catalog that its statements were last decided by.
+    version: u64,
     space: Arc<Space>,
     statements: ClientStatements,
     link: Option<Link>,
@@ -290,7 +294,9 @@ impl Session {
     /// `early` is what the client sent right behind its login.
     pub fn new(context: Arc<Context>, identity: Identity, client: Stream, early: &[u8]) -> Self {
         let parameters = Parameters::new(Arc::clone(&identity.parameters));
-        let space = context.space(parameters.current());
+        let database = context.cluster.database(identity.pools.database());
+        let version = database.version();
+        let space = context.space(&database.name, parameters.current());
         let told = Arc::clone(&identity.reported);
         let prepared = Arc::clone(&identity.registration.client().prepared);
         let buffers = (!early.is_empty()).then(|| {
@@ -305,6 +311,8 @@ impl Session {
             identity,
             number: NEXT.fetch_add(1, Ordering::Relaxed),
             client,
+            database,
+            version,
             space,
             statements: ClientStatements::counted(prepared),
             link: None,

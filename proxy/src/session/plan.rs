@@ -111,6 +111,9 @@ impl Session {
 
     /// Looks at the batch; true when it is known what it needs.
     pub(super) fn look_ahead(&mut self) -> Result<bool, End> {
+        if self.plan.scanned == 0 {
+            self.version = self.database.version();
+        }
         loop {
             let at = self.plan.scanned;
             let Some(buffers) = self.buffers.as_deref() else {
@@ -211,11 +214,35 @@ impl Session {
         } else {
             &input[HEADER..]
         };
-        let mut decision = self.context.router().decide(text, self.quoting);
+        let mut decision = self.decide(text);
         if !whole {
             failure::cannot_see_the_end(&mut decision);
         }
         Ok(decision)
+    }
+
+    /// Where a statement may run, by all that is known of its database.
+    pub(super) fn decide(&self, text: &[u8]) -> Decision {
+        let catalog = self.database.catalog();
+        let mut router = self.context.router();
+        router.decide_in(text, self.quoting, catalog.as_deref())
+    }
+
+    /// The name again if its statement was decided by another catalog.
+    fn decided_before(&self, name: &[u8]) -> Option<Vec<u8>> {
+        let known = self.statements.get(name)?;
+        let before = known.version() != self.version && !known.definition.is_empty();
+        before.then(|| name.to_vec())
+    }
+
+    /// The statement of that name is decided again.
+    fn decide_again(&mut self, name: &[u8]) {
+        let Some(known) = self.statements.get(name) else {
+            return;
+        };
+        let decide = || self.decide(known.text());
+        let fresh = (self.space).intern(&known.definition, self.version, decide);
+        self.statements.set(name, Some(fresh));
     }
 
     pub(super) fn plan_extended(
@@ -239,6 +266,10 @@ impl Session {
             Frontend::Bind => {
                 let names = messages::bind_names(body).map_err(|e| malformed(&e))?;
                 let names = names.ok_or_else(|| malformed(&messages::unterminated("Bind")))?;
+                if let Some(name) = self.decided_before(names.statement) {
+                    self.decide_again(&name);
+                    return self.plan_extended(kind, at, header, whole);
+                }
                 let parsed_here = !self.plan.parsed.is_empty();
                 match self.statements.get(names.statement).map(|s| s.decision()) {
                     // A Parse before it in this batch has been counted already.
@@ -295,15 +326,14 @@ impl Session {
             let name = messages::parse_name(body).map_err(|e| malformed(&e))?;
             let name = name.ok_or_else(|| malformed(&messages::unterminated("Parse")))?;
             let text = &body[name.len() + 1..];
-            let mut decision = self.context.router().decide(text, self.quoting);
+            let mut decision = self.decide(text);
             failure::cannot_see_the_end(&mut decision);
-            return Ok(Statement::new(Vec::new(), decision));
+            return Ok(Statement::new(Vec::new(), self.version, decision));
         }
         let parse = messages::parse(body).map_err(|e| malformed(&e))?;
         let definition = &body[parse.name.len() + 1..];
-        let quoting = self.quoting;
-        Ok(self.space.intern(definition, || {
-            self.context.router().decide(parse.query, quoting)
-        }))
+        Ok(self
+            .space
+            .intern(definition, self.version, || self.decide(parse.query)))
     }
 }

@@ -82,11 +82,15 @@ impl Session {
         };
         if found.refusal == Refusal::Standby {
             self.remember_refusal(found.answered);
+            self.database.may_have_changed();
         }
         if !self.start_over() {
             return Refused::No;
         }
-        self.context.metrics.refused(found.refusal.as_str());
+        self.context
+            .metrics
+            .routing()
+            .refused(found.refusal.as_str());
         let client = self.identity.address;
         tracing::debug!(%client, reason = found.refusal.as_str(), "a read goes to the primary");
         self.detour = Detour::Primary;
@@ -104,7 +108,8 @@ impl Session {
         } else if let Ok(Some((Frontend::Query, header))) = frame::peek_frontend(&buffers.replay)
             && let Some(Ok(text)) = (buffers.replay.get(HEADER..header.len)).map(messages::query)
         {
-            self.context.router().refused(text);
+            let catalog = self.database.catalog();
+            self.context.router().refused(text, catalog.as_deref());
         }
     }
 

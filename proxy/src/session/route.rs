@@ -20,7 +20,7 @@ impl Session {
     /// The answer to the question in `sql`.
     pub(super) fn route(&self, sql: &[u8]) -> Table {
         let asked = router::question(sql).unwrap_or_default();
-        let decision = self.context.router().decide(&asked, self.quoting);
+        let decision = self.decide(&asked);
         let names = router::names(&asked);
         let target = if decision.local.is_some() {
             "pgconvoy"

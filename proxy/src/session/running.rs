@@ -27,6 +27,9 @@ impl Session {
             link.node.count_statement(kind_of(decision.command), route);
         }
         self.context.count_routed(decision.reason);
+        if decision.reason == Reason::Ddl {
+            self.database.may_have_changed();
+        }
         self.started();
         self.count_statement();
     }

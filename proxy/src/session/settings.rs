@@ -165,7 +165,7 @@ impl Session {
         let common = self.context.common(self.parameters.current());
         self.parameters.share(common);
         let current = self.parameters.current();
-        self.space = self.context.space(current);
+        self.space = (self.context).space(&self.database.name, current);
         self.makes = Makes {
             serializable: says(current, "default_transaction_isolation", "serializable"),
             temporary: says(current, "search_path", "pg_temp"),

@@ -124,7 +124,7 @@ impl Session {
         if !idle || !known || !self.start_over() {
             return false;
         }
-        let fresh = (self.space).intern(&stale.definition, || stale.decision());
+        let fresh = (self.space).intern(&stale.definition, stale.version(), || stale.decision());
         for name in self.statements.names_of(stale.id) {
             self.statements.set(&name, Some(Arc::clone(&fresh)));
         }

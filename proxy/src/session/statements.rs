@@ -22,6 +22,8 @@ pub(crate) struct Statement {
     /// Parse's text, terminator and parameter types, as they came; empty for a statement too long
     /// to keep, which lives on one pinned connection only.
     pub(crate) definition: Vec<u8>,
+    /// The catalog that says so, by its version.
+    version: AtomicU64,
     /// Where it may run and what it does.
     decision: Decision,
     /// A replica has refused it.
@@ -38,13 +40,14 @@ pub(crate) const UNKNOWN_PREFIX: &[u8] = b"client_";
 
 impl Statement {
     /// A new statement.
-    pub(crate) fn new(definition: Vec<u8>, decision: Decision) -> Arc<Self> {
+    pub(crate) fn new(definition: Vec<u8>, version: u64, decision: Decision) -> Arc<Self> {
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = [NAME_PREFIX, id.to_string().as_bytes()].concat();
         Arc::new(Self {
             id,
             name,
             definition,
+            version: AtomicU64::new(version),
             decision,
             refused: AtomicBool::new(false),
         })
@@ -57,6 +60,20 @@ impl Statement {
         } else {
             self.decision
         }
+    }
+
+    /// The catalog that it was last decided by.
+    pub(crate) fn version(&self) -> u64 {
+        self.version.load(Ordering::Relaxed)
+    }
+
+    /// Whether it is what it was by that catalog, which has `decided` so.
+    fn stays(&self, version: u64, decided: Decision) -> bool {
+        let same = self.decision == decided;
+        if same {
+            self.version.store(version, Ordering::Relaxed);
+        }
+        same
     }
 
     /// A replica has refused it: from now on it is for the primary.
@@ -99,20 +116,34 @@ pub(crate) struct Space {
 }
 
 impl Space {
-    /// The statement with this definition; `decide` classifies it when it is new.
+    /// The statement with this definition; `decide` classifies it by the catalog of that version when it
+    /// is new or was decided by another. It is another statement when the decision is another.
     pub(crate) fn intern(
         &self,
         definition: &[u8],
+        version: u64,
         decide: impl FnOnce() -> Decision,
     ) -> Arc<Statement> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(statement) = known.young.get(definition) {
+        if let Some(statement) = known.young.get(definition)
+            && statement.version() == version
+        {
             return Arc::clone(statement);
         }
-        let statement = known
-            .old
-            .remove(definition)
-            .unwrap_or_else(|| Statement::new(definition.to_vec(), decide()));
+        let before = known.young.remove(definition);
+        let before = before.or_else(|| known.old.remove(definition));
+        let statement = match before {
+            Some(statement) if statement.version() == version => statement,
+            Some(statement) => {
+                let decided = decide();
+                if statement.stays(version, decided) {
+                    statement
+                } else {
+                    Statement::new(definition.to_vec(), version, decided)
+                }
+            }
+            None => Statement::new(definition.to_vec(), version, decide()),
+        };
         if known.young.len() >= REMEMBERED {
             known.old = std::mem::take(&mut known.young);
         }

@@ -10,6 +10,7 @@ mod cancel;
 mod cancel_peers;
 mod cancel_storm;
 mod carried_parameters;
+mod catalog;
 mod command_line;
 mod console;
 mod console_auth;

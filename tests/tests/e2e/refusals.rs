@@ -18,7 +18,12 @@ create view broken_off as select conflicts() as n;
 create view late as select case when id = 4000 then notes('late') else id end as n from t order by id;";
 
 fn stage(name: &str) -> Stage {
-    let stage = Stage::with(name, |setup| setup.top("workers = 1"));
+    // The catalog would tell ahead.
+    let stage = Stage::with(name, |setup| {
+        setup
+            .top("workers = 1")
+            .with("[routing]\ncatalog_refresh = \"off\"")
+    });
     stage.seed(SCHEMA);
     stage
 }

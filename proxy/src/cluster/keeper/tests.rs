@@ -30,6 +30,7 @@ impl Scene {
             check_timeout: Duration::from_secs(5),
             check_retries: 0,
             position_period: Duration::from_millis(100),
+            catalog_refresh: None,
         };
         assert!(!format!("{settings:?}").contains("secret"));
         let keeper = Keeper::new(cluster, Arc::new(ArcSwap::from_pointee(settings)), metrics);

@@ -1,0 +1,92 @@
+//! What is known of each database's catalog, for who routes its statements.
+//!
+//! A session holds its database's entry; the loader fills it in the background.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::{ArcSwapOption, Guard};
+use tokio::sync::Notify;
+
+use crate::router::Catalog;
+
+/// One database.
+#[derive(Debug)]
+pub struct Database {
+    /// Its name on the servers.
+    pub name: Arc<str>,
+    catalog: ArcSwapOption<Catalog>,
+    outdated: AtomicBool,
+}
+
+impl Database {
+    /// What its catalog says; none until it was read. Cheap; not to be held over an await.
+    #[must_use]
+    pub fn catalog(&self) -> Guard<Option<Arc<Catalog>>> {
+        self.catalog.load()
+    }
+
+    /// Which catalog that is; 0 for none.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.catalog.load().as_ref().map_or(0, |c| c.version())
+    }
+
+    /// Something may have changed in it: it is read again soon.
+    pub fn may_have_changed(&self) {
+        self.outdated.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it shall be read now, asked once.
+    pub(super) fn take_outdated(&self) -> bool {
+        self.outdated.swap(false, Ordering::Relaxed)
+    }
+
+    pub(super) fn set(&self, catalog: Option<Catalog>) {
+        // The same as before is left in place: what was decided by it still holds.
+        if catalog.as_ref().map_or(0, Catalog::version) != self.version() {
+            self.catalog.store(catalog.map(Arc::new));
+        }
+    }
+}
+
+/// All databases that sessions use.
+#[derive(Debug, Default)]
+pub(super) struct Catalogs {
+    databases: Mutex<HashMap<Arc<str>, Arc<Database>>>,
+    /// Wakes the loader for a new one.
+    pub(super) wake: Notify,
+}
+
+impl Catalogs {
+    /// The entry of the database; a new one is asked to be read.
+    pub(super) fn of(&self, name: &str) -> Arc<Database> {
+        let mut databases = self
+            .databases
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = databases.get(name) {
+            return Arc::clone(known);
+        }
+        let name: Arc<str> = Arc::from(name);
+        let database = Arc::new(Database {
+            name: Arc::clone(&name),
+            catalog: ArcSwapOption::empty(),
+            outdated: AtomicBool::new(true),
+        });
+        databases.insert(name, Arc::clone(&database));
+        self.wake.notify_one();
+        database
+    }
+
+    /// Those that a session uses; the others are forgotten.
+    pub(super) fn in_use(&self) -> Vec<Arc<Database>> {
+        let mut databases = self
+            .databases
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        databases.retain(|_, database| Arc::strong_count(database) > 1);
+        databases.values().cloned().collect()
+    }
+}

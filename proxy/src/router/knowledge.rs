@@ -1,0 +1,78 @@
+//! What is known of names: what is built in, and what the database's own catalog says.
+
+use super::catalog::Catalog;
+use super::functions::{Builtins, Safety};
+
+/// Both, to be asked as one.
+#[derive(Clone, Copy)]
+pub(super) struct Knowledge<'k> {
+    builtins: &'k Builtins,
+    catalog: Option<&'k Catalog>,
+}
+
+impl<'k> Knowledge<'k> {
+    pub(super) fn new(builtins: &'k Builtins, catalog: Option<&'k Catalog>) -> Self {
+        Self { builtins, catalog }
+    }
+
+    /// What the function `name`, unqualified or of `pg_catalog`, may do. A user's may fit better than
+    /// the one that is built in.
+    pub(super) fn function(&self, name: &[u8]) -> Safety {
+        let own = self.catalog.and_then(|catalog| catalog.function(name));
+        match (self.builtins.function(name), own) {
+            (safety, None) | (safety @ (Safety::ServerState | Safety::Writes), _) => safety,
+            (Safety::Safe | Safety::Unknown, Some(true)) => Safety::Safe,
+            (Safety::Safe | Safety::Unknown, Some(false)) => Safety::Unknown,
+        }
+    }
+
+    /// What the function in a schema other than `pg_catalog` may do.
+    pub(super) fn qualified_function(&self, schema: &[u8], name: &[u8]) -> Safety {
+        let own = self
+            .catalog
+            .and_then(|c| c.qualified_function(schema, name));
+        if own == Some(true) {
+            Safety::Safe
+        } else {
+            Safety::Unknown
+        }
+    }
+
+    /// What reading the relation `name`, which begins with `pg_`, may do.
+    pub(super) fn system_relation(&self, name: &[u8]) -> Safety {
+        self.builtins.catalog(name)
+    }
+
+    /// Whether some relation of that name is not for replicas.
+    pub(super) fn has_unsafe_relation(&self, name: &[u8]) -> bool {
+        self.catalog.is_some_and(|catalog| catalog.has_unsafe(name))
+    }
+
+    /// Whether `operator` is safe.
+    pub(super) fn knows_operator(&self, operator: &[u8]) -> bool {
+        let own = self.catalog.and_then(|catalog| catalog.operator(operator));
+        own.unwrap_or_else(|| self.builtins.knows_operator(operator))
+    }
+
+    /// Whether a cast to the type `name`, which may have been quoted, is safe.
+    pub(super) fn knows_type(&self, name: &[u8]) -> bool {
+        let own = self.catalog.and_then(|catalog| catalog.cast(name));
+        own.unwrap_or_else(|| self.builtins.knows_type(name))
+    }
+
+    /// The same of the unquoted `word`.
+    pub(super) fn knows_type_word(&self, word: &[u8]) -> bool {
+        let own = self.catalog.and_then(|catalog| catalog.cast(word));
+        own.unwrap_or_else(|| self.builtins.knows_type_word(word))
+    }
+
+    /// See [`Builtins::knows_call_word`].
+    pub(super) fn knows_call_word(&self, word: &[u8]) -> bool {
+        self.builtins.knows_call_word(word)
+    }
+
+    /// See [`Builtins::knows_setting`].
+    pub(super) fn knows_setting(&self, name: &[u8]) -> bool {
+        self.builtins.knows_setting(name)
+    }
+}
