@@ -113,6 +113,6 @@ async fn sweep(context: Arc<Context>) {
     loop {
         ticks.tick().await;
         context.pools.sweep(clock::now());
-        context.publish_route_cache();
+        context.publish_routes();
     }
 }

@@ -3,7 +3,7 @@
 //! A session holds its database's entry; the loader fills it in the background.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwapOption, Guard};
@@ -17,6 +17,8 @@ pub struct Database {
     /// Its name on the servers.
     pub name: Arc<str>,
     catalog: ArcSwapOption<Catalog>,
+    /// That one's; 0 for none.
+    version: AtomicU64,
     outdated: AtomicBool,
 }
 
@@ -30,7 +32,7 @@ impl Database {
     /// Which catalog that is; 0 for none.
     #[must_use]
     pub fn version(&self) -> u64 {
-        self.catalog.load().as_ref().map_or(0, |c| c.version())
+        self.version.load(Ordering::Acquire)
     }
 
     /// Something may have changed in it: it is read again soon.
@@ -45,8 +47,10 @@ impl Database {
 
     pub(super) fn set(&self, catalog: Option<Catalog>) {
         // The same as before is left in place: what was decided by it still holds.
-        if catalog.as_ref().map_or(0, Catalog::version) != self.version() {
+        let version = catalog.as_ref().map_or(0, Catalog::version);
+        if version != self.version() {
             self.catalog.store(catalog.map(Arc::new));
+            self.version.store(version, Ordering::Release);
         }
     }
 }
@@ -73,6 +77,7 @@ impl Catalogs {
         let database = Arc::new(Database {
             name: Arc::clone(&name),
             catalog: ArcSwapOption::empty(),
+            version: AtomicU64::new(0),
             outdated: AtomicBool::new(true),
         });
         databases.insert(name, Arc::clone(&database));

@@ -1,5 +1,7 @@
 //! Metrics of where statements go, and why.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use prometheus::{IntCounter, IntCounterVec};
 
 use super::{Families, MetricsError};
@@ -49,20 +51,28 @@ impl RoutingFamilies {
     /// `router::Reason`, in its order.
     #[must_use]
     pub fn routed(&self, reasons: impl Iterator<Item = &'static str>) -> RoutedMetrics {
-        let child = |reason| self.routes.with_label_values(&[reason]);
+        let child = |reason| (AtomicU64::new(0), self.routes.with_label_values(&[reason]));
         RoutedMetrics(reasons.map(child).collect())
     }
 }
 
-/// Counters of statements by why they were routed so.
+/// Counters of statements by why they were routed so, as one worker keeps them: its threads' own until they
+/// are published.
 #[derive(Debug)]
-pub struct RoutedMetrics(Vec<IntCounter>);
+pub struct RoutedMetrics(Vec<(AtomicU64, IntCounter)>);
 
 impl RoutedMetrics {
     /// Counts one; `reason` is its place among those that were named.
     pub fn count(&self, reason: usize) {
-        if let Some(counter) = self.0.get(reason) {
-            counter.inc();
+        if let Some((own, _)) = self.0.get(reason) {
+            own.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Shows what was counted since the last time.
+    pub fn publish(&self) {
+        for (own, all) in &self.0 {
+            all.inc_by(own.swap(0, Ordering::Relaxed));
         }
     }
 }

@@ -154,8 +154,9 @@ impl Context {
         self.routed.count(reason as usize);
     }
 
-    /// Brings the counters of the route cache up to date.
-    pub fn publish_route_cache(&self) {
+    /// Brings the counters of routes up to date.
+    pub fn publish_routes(&self) {
+        self.routed.publish();
         let stats = self.router().cache_stats();
         let mut seen = self
             .route_cache_seen
