@@ -35,15 +35,16 @@ const FUNCTIONS: &str = "SELECT n.nspname AS schema, p.proname AS name, \
      bool_or(p.provolatile = 'v' OR EXISTS (SELECT FROM pg_aggregate AS a JOIN pg_proc AS f ON f.oid IN \
      (a.aggtransfn, a.aggfinalfn, a.aggcombinefn, a.aggserialfn, a.aggdeserialfn, a.aggmtransfn, \
      a.aggminvtransfn, a.aggmfinalfn) WHERE a.aggfnoid = p.oid AND f.provolatile = 'v')) AS volatile \
-     FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace WHERE p.oid >= 16384 GROUP BY 1, 2 ORDER BY 1, 2";
+     FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace WHERE p.oid >= 16384 \
+     OR (n.nspname = 'pg_catalog' AND p.provolatile = 'v') GROUP BY 1, 2 ORDER BY 1, 2";
 
 const OPERATORS: &str = "SELECT o.oprname AS name, bool_or(coalesce(p.provolatile, 'v') = 'v') AS volatile \
      FROM pg_operator AS o LEFT JOIN pg_proc AS p ON p.oid = o.oprcode WHERE o.oid >= 16384 GROUP BY 1 ORDER BY 1";
 
 /// An enum's input is built in, a base type's is a function. Domains and rows run more.
-const TYPES: &str = "SELECT t.typname AS name, bool_and(t.typtype IN ('b', 'e') \
+const TYPES: &str = "SELECT t.typname AS name, bool_and(t.typtype IN ('b', 'e') AND t.typcategory <> 'A' \
      AND coalesce(i.provolatile, 'v') <> 'v' AND NOT EXISTS (SELECT FROM pg_cast AS c JOIN pg_proc AS f \
-     ON f.oid = c.castfunc WHERE c.casttarget = t.oid AND f.provolatile = 'v')) AS safe \
+     ON f.oid = c.castfunc WHERE t.oid IN (c.castsource, c.casttarget) AND f.provolatile = 'v')) AS safe \
      FROM pg_type AS t LEFT JOIN pg_proc AS i ON i.oid = t.typinput \
      WHERE t.oid >= 16384 AND (t.typtype IN ('b', 'd', 'e', 'r', 'm')) GROUP BY 1 ORDER BY 1";
 
@@ -82,7 +83,7 @@ pub(super) async fn run(
                 continue;
             };
             let before = tried.get(&database.name).copied();
-            if !is_due(before, refresh, || database.take_outdated()) {
+            if !is_due(before, refresh, |since| database.take_outdated(since)) {
                 continue;
             }
             let Some(primary) = cluster.view().primary().map(|p| Arc::clone(&p.node)) else {
@@ -96,19 +97,27 @@ pub(super) async fn run(
             let at = Instant::now();
             tried.insert(Arc::clone(&database.name), Tried { at, failed });
             if let Ok(facts) = outcome {
-                database.set(Some(router::read_catalog(&facts)));
+                // Not here, where the nodes are watched.
+                let judged = tokio::task::spawn_blocking(move || router::read_catalog(&facts));
+                if let Ok(catalog) = judged.await {
+                    database.set(Some(catalog));
+                }
             }
         }
     }
 }
 
-fn is_due(before: Option<Tried>, refresh: Duration, outdated: impl FnOnce() -> bool) -> bool {
+fn is_due(
+    before: Option<Tried>,
+    refresh: Duration,
+    outdated: impl FnOnce(Duration) -> bool,
+) -> bool {
     match before {
         None => true,
         Some(Tried { at, failed: true }) => at.elapsed() >= AFTER_FAILURE,
         Some(Tried { at, .. }) => {
             let since = at.elapsed();
-            since >= refresh || (since >= SPACING && outdated())
+            since >= refresh || (since >= SPACING && outdated(since))
         }
     }
 }

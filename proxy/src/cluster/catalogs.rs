@@ -3,8 +3,9 @@
 //! A session holds its database's entry; the loader fills it in the background.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arc_swap::{ArcSwapOption, Guard};
 use tokio::sync::Notify;
@@ -19,8 +20,12 @@ pub struct Database {
     catalog: ArcSwapOption<Catalog>,
     /// That one's; 0 for none.
     version: AtomicU64,
-    outdated: AtomicBool,
+    /// How often it shall be read before its time.
+    outdated: AtomicU8,
 }
+
+/// What changes a catalog may be committed after it was read for that: it is read again so much later.
+const AGAIN: Duration = Duration::from_secs(5);
 
 impl Database {
     /// What its catalog says; none until it was read. Cheap; not to be held over an await.
@@ -37,12 +42,16 @@ impl Database {
 
     /// Something may have changed in it: it is read again soon.
     pub fn may_have_changed(&self) {
-        self.outdated.store(true, Ordering::Relaxed);
+        self.outdated.store(2, Ordering::Relaxed);
     }
 
-    /// Whether it shall be read now, asked once.
-    pub(super) fn take_outdated(&self) -> bool {
-        self.outdated.swap(false, Ordering::Relaxed)
+    /// Whether it shall be read now, so long `since` it was read last.
+    pub(super) fn take_outdated(&self, since: Duration) -> bool {
+        let left = self.outdated.load(Ordering::Relaxed);
+        let due = left > 1 || (left == 1 && since >= AGAIN);
+        due && (self.outdated)
+            .compare_exchange(left, left - 1, Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok()
     }
 
     pub(super) fn set(&self, catalog: Option<Catalog>) {
@@ -78,7 +87,7 @@ impl Catalogs {
             name: Arc::clone(&name),
             catalog: ArcSwapOption::empty(),
             version: AtomicU64::new(0),
-            outdated: AtomicBool::new(true),
+            outdated: AtomicU8::new(0),
         });
         databases.insert(name, Arc::clone(&database));
         self.wake.notify_one();

@@ -12,7 +12,7 @@ use foldhash::quality::FixedState;
 /// The catalog's rows, as far as they matter here. What is built in is not among them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Facts {
-    /// Functions: schema, name, and whether any of that name is volatile.
+    /// Functions: schema, name, and whether any of that name is volatile. Of those built in only that are.
     pub functions: Vec<(String, String, bool)>,
     /// Operators, and whether any of that name runs a volatile function.
     pub operators: Vec<(String, bool)>,
@@ -52,10 +52,17 @@ impl Catalog {
             version: FixedState::default().hash_one(facts).max(1),
             ..Self::default()
         };
-        for (schema, name, volatile) in &facts.functions {
+        let builtin = |schema: &str| schema == "pg_catalog";
+        for (schema, name, volatile) in facts.functions.iter().filter(|f| !builtin(&f.0)) {
             let (schema, name) = (schema.clone().into_bytes(), name.clone().into_bytes());
             *catalog.functions.entry(name.clone()).or_insert(true) &= !volatile;
             *catalog.qualified.entry((schema, name)).or_insert(true) &= !volatile;
+        }
+        // Which of the two is meant is not worked out.
+        for (_, name, _) in facts.functions.iter().filter(|f| builtin(&f.0) && f.2) {
+            if let Some(safe) = catalog.functions.get_mut(name.as_bytes()) {
+                *safe = false;
+            }
         }
         for (name, volatile) in &facts.operators {
             catalog

@@ -136,6 +136,7 @@ fn may_be_forced(decision: &Decision) -> bool {
 /// Classifies one statement.
 fn statement(knowledge: &Knowledge<'_>, tokens: &[Token<'_>]) -> Decision {
     let pins = state::pins(tokens);
+    let _of_the_one_before = knowledge.has_trusted();
     let decision = match statement::head(tokens) {
         Head::Decided(decision) => decision,
         Head::Query(query) => judge(knowledge, query, main_command(query)),
@@ -157,7 +158,7 @@ fn statement(knowledge: &Knowledge<'_>, tokens: &[Token<'_>]) -> Decision {
         pins,
         sequence: state::sequence(tokens),
         releases: state::releases(tokens),
-        unseen: is_unseen(decision.reason) || runs_another(tokens),
+        unseen: is_unseen(decision.reason) || runs_another(tokens) || knowledge.has_trusted(),
         ..decision
     }
 }

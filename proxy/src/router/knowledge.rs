@@ -1,18 +1,43 @@
 //! What is known of names: what is built in, and what the database's own catalog says.
 
+use std::cell::Cell;
+
 use super::catalog::Catalog;
 use super::functions::{Builtins, Safety};
 
 /// Both, to be asked as one.
-#[derive(Clone, Copy)]
 pub(super) struct Knowledge<'k> {
     builtins: &'k Builtins,
     catalog: Option<&'k Catalog>,
+    /// Something was found safe only because its owner says so.
+    trusted: Cell<bool>,
 }
 
 impl<'k> Knowledge<'k> {
     pub(super) fn new(builtins: &'k Builtins, catalog: Option<&'k Catalog>) -> Self {
-        Self { builtins, catalog }
+        Self {
+            builtins,
+            catalog,
+            trusted: Cell::new(false),
+        }
+    }
+
+    /// Whether something was found safe since this was asked last only because its owner says so. What it
+    /// does beside is not known.
+    pub(super) fn has_trusted(&self) -> bool {
+        self.trusted.take()
+    }
+
+    fn trust(&self, own: Option<bool>) -> Option<bool> {
+        if own == Some(true) {
+            self.trusted.set(true);
+        }
+        own
+    }
+
+    /// Whether the database's own catalog is known.
+    pub(super) fn has_catalog(&self) -> bool {
+        self.catalog.is_some()
     }
 
     /// What the function `name`, unqualified or of `pg_catalog`, may do. A user's may fit better than
@@ -21,7 +46,10 @@ impl<'k> Knowledge<'k> {
         let own = self.catalog.and_then(|catalog| catalog.function(name));
         match (self.builtins.function(name), own) {
             (safety, None) | (safety @ (Safety::ServerState | Safety::Writes), _) => safety,
-            (Safety::Safe | Safety::Unknown, Some(true)) => Safety::Safe,
+            (Safety::Safe | Safety::Unknown, Some(true)) => {
+                self.trusted.set(true);
+                Safety::Safe
+            }
             (Safety::Safe | Safety::Unknown, Some(false)) => Safety::Unknown,
         }
     }
@@ -32,6 +60,7 @@ impl<'k> Knowledge<'k> {
             .catalog
             .and_then(|c| c.qualified_function(schema, name));
         if own == Some(true) {
+            self.trusted.set(true);
             Safety::Safe
         } else {
             Safety::Unknown
@@ -51,19 +80,22 @@ impl<'k> Knowledge<'k> {
     /// Whether `operator` is safe.
     pub(super) fn knows_operator(&self, operator: &[u8]) -> bool {
         let own = self.catalog.and_then(|catalog| catalog.operator(operator));
-        own.unwrap_or_else(|| self.builtins.knows_operator(operator))
+        self.trust(own)
+            .unwrap_or_else(|| self.builtins.knows_operator(operator))
     }
 
     /// Whether a cast to the type `name`, which may have been quoted, is safe.
     pub(super) fn knows_type(&self, name: &[u8]) -> bool {
         let own = self.catalog.and_then(|catalog| catalog.cast(name));
-        own.unwrap_or_else(|| self.builtins.knows_type(name))
+        self.trust(own)
+            .unwrap_or_else(|| self.builtins.knows_type(name))
     }
 
     /// The same of the unquoted `word`.
     pub(super) fn knows_type_word(&self, word: &[u8]) -> bool {
         let own = self.catalog.and_then(|catalog| catalog.cast(word));
-        own.unwrap_or_else(|| self.builtins.knows_type_word(word))
+        self.trust(own)
+            .unwrap_or_else(|| self.builtins.knows_type_word(word))
     }
 
     /// See [`Builtins::knows_call_word`].

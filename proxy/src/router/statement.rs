@@ -286,7 +286,9 @@ fn show<'t, 'a>(tokens: &'t [Token<'a>]) -> Head<'t, 'a> {
         [name] if name.is_word("pool_nodes") => LocalCommand::PoolNodes,
         [name] if name.is_word("pool_version") => LocalCommand::PoolVersion,
         [name] if name.is_word("pool_backend_stats") => LocalCommand::PoolBackendStats,
-        [route, _, ..] if route.is_word("route") => return own(Local::Route),
+        [route, next, ..] if route.is_word("route") && !next.is_punct(b'.') => {
+            return own(Local::Route);
+        }
         _ => return Head::Show(tokens),
     };
     own(Local::Show(local))

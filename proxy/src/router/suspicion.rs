@@ -65,7 +65,12 @@ pub(super) fn relations(knowledge: &Knowledge<'_>, tokens: &[Token<'_>]) -> Find
 /// No name may be that of a relation that is not for replicas, whatever it stands for here.
 pub(super) fn unsafe_relations(knowledge: &Knowledge<'_>, tokens: &[Token<'_>]) -> Finding {
     let is_unsafe = |token: &Token<'_>| match token.kind {
+        Kind::Word if token.text.len() > 63 => knowledge.has_catalog(),
         Kind::Word => knowledge.has_unsafe_relation(&token.text.to_ascii_lowercase()),
+        // How the server holds such a name is not worked out here.
+        Kind::Quoted if token.text.contains(&b'"') || token.text.len() > 63 => {
+            knowledge.has_catalog()
+        }
         Kind::Quoted => knowledge.has_unsafe_relation(token.text),
         Kind::UnicodeQuoted
         | Kind::Number

@@ -83,6 +83,7 @@ impl Session {
 
     /// Tells the client of every request that will not be answered.
     fn give_up_requests(&mut self, report: Report, ran: Ran) {
+        self.detour = Detour::None;
         let in_transaction = self.transaction.status != TransactionStatus::Idle;
         let (owed, commits) = self.forget_requests();
         let commits = commits && ran == Ran::Perhaps;
@@ -143,7 +144,9 @@ impl Session {
     /// Runs a batch again that has shown nothing yet, on another node or another connection.
     fn replay(&mut self, exclude: Option<crate::cluster::NodeId>) {
         let (_, _) = self.forget_requests();
-        self.detour = exclude.map_or(Detour::None, Detour::Without);
+        if self.detour != Detour::Primary {
+            self.detour = exclude.map_or(Detour::None, Detour::Without);
+        }
         self.batch = Batch::None;
         self.phase = Phase::Normal;
         self.plan.reset();

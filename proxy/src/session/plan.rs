@@ -240,9 +240,11 @@ impl Session {
         let Some(known) = self.statements.get(name) else {
             return;
         };
-        let decide = || self.decide(known.text());
-        let fresh = (self.space).intern(&known.definition, self.version, decide);
-        self.statements.set(name, Some(fresh));
+        let decided = self.decide(known.text());
+        if !known.stays(self.version, decided) {
+            let fresh = Statement::new(known.definition.clone(), self.version, decided);
+            self.statements.set(name, Some(fresh));
+        }
     }
 
     pub(super) fn plan_extended(

@@ -7,6 +7,7 @@
 
 use super::context::Buffers;
 use super::replay::Replay;
+use super::stale::is_stale;
 use super::{Demand, Detour, Session};
 use crate::protocol::error_fields::ErrorView;
 use crate::protocol::frame::{self, Backend, Frontend, HEADER, Header, TransactionStatus};
@@ -72,7 +73,8 @@ impl Session {
         if !may_be || link.is_primary || link.replay != Replay::Elsewhere {
             return Refused::No;
         }
-        if buffers.replies.front_is_own() || self.transaction.status != TransactionStatus::Idle {
+        let kept = buffers.replies.front_is_own() || self.keeps_its_connection();
+        if kept || self.transaction.status != TransactionStatus::Idle {
             return Refused::No;
         }
         let found = match find(buffers) {
@@ -84,7 +86,7 @@ impl Session {
             self.remember_refusal(found.answered);
             self.database.may_have_changed();
         }
-        if !self.start_over() {
+        if !self.start_over(found.answered) {
             return Refused::No;
         }
         self.context
@@ -141,7 +143,8 @@ fn find(buffers: &Buffers) -> Result<Option<Found>, Incomplete> {
         match next {
             Some((Backend::ErrorResponse, header)) if whole(header) => {
                 let body = rest.get(HEADER..header.len).unwrap_or_default();
-                let refusal = Refusal::of(&ErrorView::new(body));
+                // That one is for who goes by an earlier description (see `stale`).
+                let refusal = Refusal::of(&ErrorView::new(body)).filter(|_| !is_stale(body));
                 return Ok(refusal.map(|refusal| Found {
                     refusal,
                     answered,

@@ -1,6 +1,7 @@
 //! Whether a batch may be run again, and how that begins.
 
 use super::replies::Reply;
+use super::statements::{Rename, Undo};
 use super::{Batch, Phase, Rest, Session};
 use crate::protocol::to_server;
 
@@ -25,16 +26,27 @@ pub(crate) enum Ran {
 impl Session {
     /// The batch has failed on a server that is as it was before: what was sent of it comes again. The
     /// server's answers end with a ReadyForQuery that is hidden. False, and nothing is done, when more
-    /// is owed than the batch's.
-    pub(super) fn start_over(&mut self) -> bool {
+    /// is owed than the batch's. The first `answered` of its messages are done.
+    pub(super) fn start_over(&mut self, answered: usize) -> bool {
         let Some(buffers) = self.buffers.as_deref_mut() else {
             return false;
         };
         let mut undone = Vec::new();
-        let Some(ends) = buffers.replies.start_over(|undo| undone.push(undo)) else {
+        let note = |undo, done| undone.push((undo, done));
+        let Some(ends) = buffers.replies.start_over(answered, note) else {
             return false;
         };
-        undone.into_iter().rev().for_each(|undo| self.undo(undo));
+        for (undo, done) in undone.into_iter().rev() {
+            // Statements are no part of a transaction: what was prepared or closed is.
+            match undo {
+                Undo::NotPrepared(_) | Undo::StillPrepared(_) if done => {}
+                Undo::Rename(rename) if done => self.undo(Undo::Rename(Rename {
+                    sent: false,
+                    ..rename
+                })),
+                undo => self.undo(undo),
+            }
+        }
         if let Some(link) = &mut self.link {
             link.replay = Replay::No;
         }

@@ -299,6 +299,9 @@ impl<U> Replies<U> {
     /// it is none.
     pub(crate) fn statement_behind(&self, answered: usize) -> StatementId {
         let of_server = |r: &&Reply<U>| !matches!(r, Reply::Local { .. });
+        if matches!(self.queue.front(), Some(Reply::Query(_))) {
+            return 0;
+        }
         match self.queue.iter().filter(of_server).nth(answered) {
             Some(Reply::Bind { id, .. } | Reply::Describe { id }) => *id,
             Some(Reply::Execute(run)) => run.statement,
@@ -346,9 +349,13 @@ impl<U> Replies<U> {
     }
 
     /// A batch that has failed is to be done again from its beginning: empties the queue, handing each undo
-    /// out. Tells whether ReadyForQuery comes by itself, as its Sync was sent; `None`, and nothing is
+    /// out and whether the server has done what it is about, as it has done the first `answered`. Tells whether ReadyForQuery comes by itself, as its Sync was sent; `None`, and nothing is
     /// done, when more than the batch is owed.
-    pub(crate) fn start_over(&mut self, mut undo: impl FnMut(U)) -> Option<bool> {
+    pub(crate) fn start_over(
+        &mut self,
+        answered: usize,
+        mut undo: impl FnMut(U, bool),
+    ) -> Option<bool> {
         let mut ends = (self.queue.iter().enumerate()).filter(|(_, reply)| reply.is_end());
         let synced = match (ends.next(), ends.next()) {
             (None, _) => false,
@@ -356,8 +363,15 @@ impl<U> Replies<U> {
             (Some((0, Reply::Query(_))), None) if self.queue.len() == 1 => true,
             _ => return None,
         };
-        let dropped = self.queue.drain(..).filter_map(Reply::into_undo);
-        dropped.for_each(&mut undo);
+        let mut answers = 0;
+        for reply in self.queue.drain(..) {
+            let of_server = !matches!(reply, Reply::Local { .. });
+            let done = of_server && answers < answered;
+            answers += usize::from(of_server);
+            if let Some(taken_back) = reply.into_undo() {
+                undo(taken_back, done);
+            }
+        }
         Some(synced)
     }
 

@@ -121,7 +121,7 @@ impl Session {
             return false;
         };
         let known = !stale.definition.is_empty() && learns_anew(&buffers.replay, &names);
-        if !idle || !known || !self.start_over() {
+        if !idle || !known || !self.start_over(0) {
             return false;
         }
         let fresh = (self.space).intern(&stale.definition, stale.version(), || stale.decision());
@@ -170,7 +170,7 @@ fn learns_anew(batch: &[u8], names: &[Vec<u8>]) -> bool {
 }
 
 /// The message is translated, the routine's name is not.
-fn is_stale(body: &[u8]) -> bool {
+pub(super) fn is_stale(body: &[u8]) -> bool {
     let view = ErrorView::new(body);
     view.sqlstate() == Some(sqlstate::FEATURE_NOT_SUPPORTED)
         && view.get(b'R') == Some(b"RevalidateCachedQuery")

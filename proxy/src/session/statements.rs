@@ -68,7 +68,7 @@ impl Statement {
     }
 
     /// Whether it is what it was by that catalog, which has `decided` so.
-    fn stays(&self, version: u64, decided: Decision) -> bool {
+    pub(crate) fn stays(&self, version: u64, decided: Decision) -> bool {
         let same = self.decision == decided;
         if same {
             self.version.store(version, Ordering::Relaxed);

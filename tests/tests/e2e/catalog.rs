@@ -137,6 +137,28 @@ fn catalog_is_read_again_when_it_changes() {
 }
 
 #[test]
+fn setting_that_a_function_leaves_behind_reaches_nobody_else() {
+    let stage = Stage::with("catalog_leak", |setup| {
+        setup
+            .top("workers = 1")
+            .weights(&[1, 1, 0])
+            .with("[pool]\nsize = 1")
+    });
+    stage.seed(
+        "create function own(t text) returns text language plpgsql stable as \
+         $$ begin return set_config('app.tenant', t, false); end $$;
+         create function tenant() returns text language sql stable as $$ select current_setting('app.tenant', true) $$;",
+    );
+    let mut client = stage.client();
+    becomes(&mut client, "select tenant()", "replica");
+    let mut other = stage.client();
+    for _ in 0..5 {
+        assert_eq!(client.one("select own('mine')"), "mine");
+        assert_ne!(other.run("select tenant()")[0][0].as_deref(), Some("mine"));
+    }
+}
+
+#[test]
 fn databases_know_their_own_names_only() {
     let (stage, mut client) = stage("catalog_databases");
     let other = pgconvoy_tests::shared::database("catalog_other");

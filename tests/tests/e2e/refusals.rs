@@ -99,6 +99,30 @@ fn conflict_with_replay_is_no_matter_of_the_client() {
 }
 
 #[test]
+fn statement_prepared_ahead_of_a_refusal_stays_known() {
+    let stage = Stage::with("refused_known", |setup| {
+        setup
+            .top("workers = 1")
+            .with("[pool]\nsize = 1\nprepared_statements = 2\n[routing]\ncatalog_refresh = \"off\"")
+    });
+    stage.seed(SCHEMA);
+    let mut client = stage.client();
+    let whole = |sql: &str| {
+        let batch = Batch::new().parse("", sql).bind("", "", &[]);
+        batch.execute("", 0).sync()
+    };
+    // Two replicas, one server connection each: each statement comes to each of them again, and has to make
+    // room for others in between.
+    for _ in 0..6 {
+        for sql in ["select n from broken_off", "select 1", "select 2"] {
+            let answer = client.ask(&whole(sql));
+            assert_eq!(tags(&answer), "12DCZ", "{sql}: {:?}", codes(&answer));
+        }
+    }
+    assert!(refused(&stage, "conflict") > 3.0);
+}
+
+#[test]
 fn what_the_client_has_seen_the_beginning_of_is_not_run_again() {
     let stage = stage("refused_late");
     let mut client = stage.client();

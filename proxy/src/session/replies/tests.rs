@@ -173,7 +173,7 @@ fn batch_starts_over_only_when_nothing_else_is_owed() {
         },
         Reply::Execute(READ),
     ]);
-    assert_eq!(q.start_over(|u| undone.push(u)), Some(false));
+    assert_eq!(q.start_over(0, |u, _| undone.push(u)), Some(false));
     assert!(q.is_empty());
     let mut q = queue(vec![
         Reply::Bind {
@@ -184,7 +184,7 @@ fn batch_starts_over_only_when_nothing_else_is_owed() {
         parse(2),
         Reply::Sync { visible: true },
     ]);
-    assert_eq!(q.start_over(|u| undone.push(u)), Some(true));
+    assert_eq!(q.start_over(0, |u, _| undone.push(u)), Some(true));
     assert_eq!(undone, [1, 2]);
     for more in [
         vec![
@@ -213,7 +213,7 @@ fn batch_starts_over_only_when_nothing_else_is_owed() {
     ] {
         let mut q = queue(more);
         let owed = q.len();
-        assert_eq!(q.start_over(|_| panic!("undone")), None);
+        assert_eq!(q.start_over(0, |_, _| panic!("undone")), None);
         assert_eq!(q.len(), owed);
     }
 }
@@ -221,8 +221,36 @@ fn batch_starts_over_only_when_nothing_else_is_owed() {
 #[test]
 fn query_that_has_failed_starts_over_when_nothing_else_is_owed() {
     let mut q = queue(vec![Reply::Query(READ)]);
-    assert_eq!(q.start_over(|_| panic!("undone")), Some(true));
+    assert_eq!(q.start_over(0, |_, _| panic!("undone")), Some(true));
     assert!(q.is_empty());
+}
+
+#[test]
+fn what_the_server_has_done_of_a_batch_that_starts_over_is_told() {
+    let mut q = queue(vec![
+        Reply::Close {
+            visible: false,
+            undo: 1,
+        },
+        Reply::Local {
+            bytes: b"".into(),
+            undo: 2,
+        },
+        Reply::Parse {
+            visible: true,
+            undo: 3,
+        },
+        Reply::Parse {
+            visible: true,
+            undo: 4,
+        },
+        Reply::Execute(READ),
+        Reply::Sync { visible: true },
+    ]);
+    let mut undone = Vec::new();
+    let ends = q.start_over(2, |undo, done| undone.push((undo, done)));
+    assert_eq!(ends, Some(true));
+    assert_eq!(undone, [(1, true), (2, false), (3, true), (4, false)]);
 }
 
 #[test]
