@@ -73,21 +73,7 @@ impl Session {
         statement: &Arc<Statement>,
     ) {
         let undo = self.rename(name, statement, Some(statement.id));
-        let buffers = self.buffers();
-        let there = buffers.client_in.len();
-        let after_name = HEADER + name.len() + 1;
-        let length = header.len - name.len() + statement.name.len() - 1;
-        let out = &mut buffers.server_out;
-        out.extend_from_slice(b"P");
-        out.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
-        out.extend_from_slice(&statement.name);
-        out.extend_from_slice(&[0]);
-        out.extend_from_slice(&buffers.client_in[after_name..there]);
-        buffers.replies.push(Reply::Parse {
-            visible: true,
-            undo,
-        });
-        self.rest = Rest::Server(header.len - there);
+        self.pass_parse(header, name, statement, undo);
         self.identity.pools.tally.add(Stat::ServerParses, 1);
         self.pin(PinReason::UnknownState.into(), true);
         self.mark_prepared(statement);
@@ -106,9 +92,18 @@ impl Session {
         }
         let statement = self.intern(NOTHING, true)?;
         self.ensure_prepared(&statement);
+        let undo = Undo::Called(statement.id, name.to_vec());
+        self.pass_parse(header, name, &statement, undo);
+        self.identity.pools.tally.add(Stat::ServerParses, 1);
+        Ok(())
+    }
+
+    /// Passes the client's Parse on with the statement's name on servers in the place of `name`. What is not
+    /// there yet follows.
+    fn pass_parse(&mut self, header: Header, name: &[u8], statement: &Statement, undo: Undo) {
         let buffers = self.buffers();
-        let after_name = HEADER + name.len() + 1;
         let there = header.len.min(buffers.client_in.len());
+        let after_name = HEADER + name.len() + 1;
         let length = header.len - name.len() + statement.name.len() - 1;
         let out = &mut buffers.server_out;
         out.extend_from_slice(b"P");
@@ -116,16 +111,11 @@ impl Session {
         out.extend_from_slice(&statement.name);
         out.extend_from_slice(&[0]);
         out.extend_from_slice(&buffers.client_in[after_name..there]);
-        let undo = Undo::Called(statement.id, name.to_vec());
-        buffers.replies.push(Reply::Parse {
-            visible: true,
-            undo,
-        });
+        let visible = true;
+        buffers.replies.push(Reply::Parse { visible, undo });
         if there < header.len {
             self.rest = Rest::Server(header.len - there);
         }
-        self.identity.pools.tally.add(Stat::ServerParses, 1);
-        Ok(())
     }
 
     /// Sets the client's name for a statement; what to do if that did not happen.

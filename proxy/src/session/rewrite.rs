@@ -104,7 +104,16 @@ pub(super) fn rewrite(
                 continue;
             }
             Effect::Deallocate(None) => return text.finish(sql, effects, number),
-            _ => {}
+            Effect::None
+            | Effect::Set(_)
+            | Effect::Reset(_)
+            | Effect::ResetAll
+            | Effect::DiscardAll
+            | Effect::Deallocate(Some(_))
+            | Effect::Savepoint(_)
+            | Effect::Release(_)
+            | Effect::RollbackTo(_)
+            | Effect::Unknown => {}
         }
         text.copy(sql.get(text.taken..place.end)?);
         text.parts.push(Part::Clients(effect.clone()));
@@ -128,7 +137,14 @@ fn lost(effect: &Effect, startup: &ParameterSet) -> impl Iterator<Item = String>
     let lost = match effect {
         Effect::Reset(name) => startup.filtered(|n| goes_with(n, name)),
         Effect::ResetAll => startup.filtered(|n| !is_identity(n)),
-        _ => ParameterSet::default(),
+        Effect::None
+        | Effect::Set(_)
+        | Effect::DiscardAll
+        | Effect::Deallocate(_)
+        | Effect::Savepoint(_)
+        | Effect::Release(_)
+        | Effect::RollbackTo(_)
+        | Effect::Unknown => ParameterSet::default(),
     };
     lost.restoration(&ParameterSet::default()).into_iter()
 }

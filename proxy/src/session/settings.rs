@@ -10,7 +10,7 @@ use super::replies::Reply;
 use super::rewrite::Part;
 use super::run::Tag;
 use super::{Makes, Session, failure};
-use crate::backend::parameters::{ParameterSet, Setting, or_end};
+use crate::backend::parameters::{ParameterSet, Setting, is_identity, or_end};
 use crate::backend::reported::{OF_THE_NODE, Reported};
 use crate::protocol::frame::{HEADER, Header, TransactionStatus};
 use crate::protocol::messages::Target;
@@ -197,12 +197,11 @@ impl Session {
     /// Whether something is set that may take the rights of the role that the session acts as: it can't
     /// be set again before that role is taken, nor taken back after it is left.
     pub(super) fn needs_its_role(&self, effects: &[Effect]) -> bool {
-        let identity = |name: &str| matches!(name, "role" | "session_authorization");
         let mut carried = self.parameters.current().iter();
-        let mut acts = carried.any(|(name, _)| identity(name));
+        let mut acts = carried.any(|(name, _)| is_identity(name));
         effects.iter().any(|effect| match effect {
             Effect::Set(set) => set.iter().any(|a| {
-                acts |= identity(&a.name);
+                acts |= is_identity(&a.name);
                 acts && is_reserved(&a.name)
             }),
             Effect::Reset(name) => acts && is_reserved(name),
