@@ -10,7 +10,7 @@ use crate::kind::{
     Cap, Choice, Count, Flag, HostPort, Kind, ListenAddress, ListenList, LogLevel, Name, Percent,
     Period, Quoting, SecretValue, Size, Timeout, Visibility,
 };
-use crate::settings::{AuthMethod, LogFormat, PoolMode, ReadYourWrites};
+use crate::settings::{AuthMethod, LogFormat, PoolMode, ReadYourWrites, TransactionReads};
 
 /// When a changed value takes effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -390,6 +390,9 @@ keys! {
     ROUTING_READ_YOUR_WRITES: Setting<Choice<ReadYourWrites>> = "routing.read_your_writes",
         Choice::new(), || ReadYourWrites::Session, Live,
         "reads see every write of their \"session\", or \"off\"";
+    ROUTING_TRANSACTION_READS: Setting<Choice<TransactionReads>> = "routing.transaction_reads",
+        Choice::new(), || TransactionReads::Primary, Live,
+        "reads of transactions that may write: on the \"primary\", or on a replica \"until_write\"";
     ROUTING_MAX_REPLICA_LAG: Setting<Size> = "routing.max_replica_lag", Size, || None, Live,
         "replicas further behind get no reads, such as \"16MiB\"";
     ROUTING_CATALOG_REFRESH: Setting<Timeout> = "routing.catalog_refresh", Timeout,

@@ -38,5 +38,6 @@ pub use reference::reference;
 pub use secret::{Secret, SecretShape};
 pub use settings::{
     Auth, AuthMethod, CONSOLE_DATABASES, Database, Health, Http, Limits, Log, LogFormat, Monitor,
-    Node, Peer, Pool, PoolMode, ReadYourWrites, Replication, Routing, Settings, User, UserTimes,
+    Node, Peer, Pool, PoolMode, ReadYourWrites, Replication, Routing, Settings, TransactionReads,
+    User, UserTimes,
 };

@@ -266,6 +266,7 @@ fn read_routing(reader: &mut Reader<'_>, at: &Scope<'_>) -> Routing {
         split_reads: reader.value(at, &keys::ROUTING_SPLIT_READS),
         primary_reads: reader.value(at, &keys::ROUTING_PRIMARY_READS),
         read_your_writes: reader.value(at, &keys::ROUTING_READ_YOUR_WRITES),
+        transaction_reads: reader.value(at, &keys::ROUTING_TRANSACTION_READS),
         max_replica_lag: reader.value(at, &keys::ROUTING_MAX_REPLICA_LAG),
         catalog_refresh: reader.value(at, &keys::ROUTING_CATALOG_REFRESH),
     }

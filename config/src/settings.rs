@@ -243,6 +243,7 @@ pub struct Routing {
     /// The primary takes its share of the reads, too.
     pub primary_reads: bool,
     pub read_your_writes: ReadYourWrites,
+    pub transaction_reads: TransactionReads,
     /// Bytes of WAL a replica may be behind and still get reads; `None` does not look at lag.
     pub max_replica_lag: Option<u64>,
     /// How often a database's catalog is read; `None` never reads any.
@@ -256,6 +257,15 @@ pub enum ReadYourWrites {
     Session,
     /// Nothing is promised.
     Off,
+}
+
+/// Where the reads of a transaction run that may write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TransactionReads {
+    /// On the primary, with everything else of it.
+    Primary,
+    /// On a replica, until the transaction does more than read.
+    UntilWrite,
 }
 
 /// How nodes are watched, `[health]`.
@@ -340,4 +350,5 @@ named!(AuthMethod, "a login method", "trust" => Trust, "password" => Password, "
 named!(PoolMode, "a pool mode", "session" => Session, "transaction" => Transaction,
     "statement" => Statement);
 named!(ReadYourWrites, "a read-your-writes mode", "session" => Session, "off" => Off);
+named!(TransactionReads, "a place for reads", "primary" => Primary, "until_write" => UntilWrite);
 named!(LogFormat, "a log format", "text" => Text, "json" => Json);

@@ -16,7 +16,7 @@ use crate::pool::caps::Scope;
 use crate::pool::checkout::Limits;
 use crate::pool::pools::{Rules, Tenant};
 use crate::registry::key::PeerId;
-use crate::session::Tuning;
+use crate::session::{TransactionReads, Tuning};
 
 /// Everything that may change while the instance runs.
 #[derive(Clone, Debug)]
@@ -152,6 +152,10 @@ fn pools(settings: &Settings) -> Limits {
 fn sessions(settings: &Settings) -> Tuning {
     Tuning {
         split_reads: settings.routing.split_reads,
+        transaction_reads: match settings.routing.transaction_reads {
+            pgconvoy_config::TransactionReads::Primary => TransactionReads::Primary,
+            pgconvoy_config::TransactionReads::UntilWrite => TransactionReads::UntilWrite,
+        },
         read_your_writes: settings.routing.read_your_writes == ReadYourWrites::Session,
         read_rules: ReadRules {
             primary_reads: settings.routing.primary_reads,

@@ -55,6 +55,9 @@ const RELATIONS: &str = "SELECT c.relname AS name, CASE WHEN c.relkind = 'v' THE
      UNION ALL SELECT c.relname, 'SELECT ' || pg_get_expr(p.polqual, p.polrelid) FROM pg_policy AS p \
      JOIN pg_class AS c ON c.oid = p.polrelid WHERE c.relrowsecurity AND p.polqual IS NOT NULL ORDER BY 1, 2";
 
+const UNLOGGED: &str = "SELECT EXISTS (SELECT FROM pg_class WHERE relpersistence = 'u' \
+     AND relkind IN ('r', 'p', 'm')) AS unlogged";
+
 /// When a database was tried last, and how that went.
 #[derive(Clone, Copy, Debug)]
 struct Tried {
@@ -164,6 +167,9 @@ async fn read(
             types: all(&ask(TYPES).await?, |row| {
                 Some((text(row, "name")?, flag(row, "safe")?))
             })?,
+            unlogged: (ask(UNLOGGED).await?.first())
+                .and_then(|row| flag(row, "unlogged"))
+                .ok_or(ProbeError::Unreadable("catalog row"))?,
             relations: all(&ask(RELATIONS).await?, |row| {
                 let name = text(row, "name")?;
                 let query = text(row, "query");

@@ -66,6 +66,13 @@ impl<'a> ErrorView<'a> {
         Self { body }
     }
 
+    /// Whether the server ends the connection with it.
+    #[must_use]
+    pub fn is_fatal(&self) -> bool {
+        let severity = self.get(b'V').or_else(|| self.get(b'S'));
+        matches!(severity, Some(b"FATAL" | b"PANIC"))
+    }
+
     /// The fields in order. A last string without its terminator counts to the body's end.
     pub fn fields(&self) -> impl Iterator<Item = (u8, &'a [u8])> + use<'a> {
         let mut rest = self.body;

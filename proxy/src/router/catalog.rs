@@ -18,6 +18,8 @@ pub struct Facts {
     pub operators: Vec<(String, bool)>,
     /// Types, and whether casting to any of that name runs nothing volatile.
     pub types: Vec<(String, bool)>,
+    /// Whether there is an unlogged table, which no standby can read.
+    pub unlogged: bool,
     /// Relations that are more than a table.
     pub relations: Vec<Relation>,
 }
@@ -42,6 +44,7 @@ pub struct Catalog {
     qualified: HashMap<(Vec<u8>, Vec<u8>), bool, FixedState>,
     operators: Names<bool>,
     types: Names<bool>,
+    unlogged: bool,
     unsafe_relations: HashSet<Vec<u8>, FixedState>,
 }
 
@@ -50,6 +53,7 @@ impl Catalog {
     pub(super) fn new(facts: &Facts) -> Self {
         let mut catalog = Self {
             version: FixedState::default().hash_one(facts).max(1),
+            unlogged: facts.unlogged,
             ..Self::default()
         };
         let builtin = |schema: &str| schema == "pg_catalog";
@@ -86,6 +90,12 @@ impl Catalog {
     #[must_use]
     pub fn version(&self) -> u64 {
         self.version
+    }
+
+    /// Whether there is a table that no standby can read.
+    #[must_use]
+    pub fn has_unlogged(&self) -> bool {
+        self.unlogged
     }
 
     /// Whether all functions of that name are safe; `None` if there is none.

@@ -81,6 +81,11 @@ fn several(decision: Decision) -> Decision {
 fn together(all: Decision, next: Decision) -> Decision {
     Decision {
         writes: all.writes || next.writes,
+        command: if next.command == Command::Ddl {
+            next.command
+        } else {
+            all.command
+        },
         transaction: match next.transaction {
             TransactionEffect::None => all.transaction,
             effect => effect,
@@ -100,11 +105,17 @@ fn together(all: Decision, next: Decision) -> Decision {
 /// Lets a hint override what was found, where the grammar allows it.
 fn obey(hint: Hint, decision: Decision) -> Decision {
     match (hint, decision.target) {
-        (Hint::Primary, Target::Replica) if decision.local.is_none() => Decision {
-            target: Target::Primary,
-            reason: Reason::Hint,
-            ..decision
-        },
+        (Hint::Primary, target)
+            if decision.local.is_none()
+                && (target == Target::Replica
+                    || decision.transaction == TransactionEffect::Begin) =>
+        {
+            Decision {
+                target: Target::Primary,
+                reason: Reason::Hint,
+                ..decision
+            }
+        }
         (Hint::Replica, Target::Primary) if may_be_forced(&decision) => Decision {
             target: Target::Replica,
             reason: Reason::Hint,
@@ -141,6 +152,10 @@ fn statement(knowledge: &Knowledge<'_>, tokens: &[Token<'_>]) -> Decision {
         Head::Decided(decision) => decision,
         Head::Query(query) => judge(knowledge, query, main_command(query)),
         Head::Wrapped(query) => judge(knowledge, query, Command::Other),
+        Head::Cursor(query) => Decision {
+            transaction: TransactionEffect::Cursor,
+            ..judge(knowledge, query, Command::Other)
+        },
         Head::CopyOut(relation) => copy_out(knowledge, relation),
         Head::Show(name) => show(knowledge, name),
     };
@@ -249,7 +264,9 @@ fn judge(knowledge: &Knowledge<'_>, tokens: &[Token<'_>], command: Command) -> D
         .max(suspicion::calls(knowledge, tokens, is_alias))
     {
         Finding::Safe => Decision::replica(Reason::ReadOnlySelect, command),
-        Finding::ServerState => Decision::quiet(Reason::ServerState, command),
+        finding @ (Finding::ServerState | Finding::SessionState) => {
+            Decision::quiet(finding.reason(), command)
+        }
         finding => Decision::primary(finding.reason(), command),
     }
 }

@@ -347,6 +347,7 @@ impl<'a> Walk<'a> {
         self.found(match safety {
             Safety::Safe => Finding::Safe,
             Safety::ServerState => Finding::ServerState,
+            Safety::SessionState => Finding::SessionState,
             Safety::Unknown => Finding::UnknownFunction,
             Safety::Writes => Finding::WriteFunction,
         });

@@ -9,6 +9,8 @@ pub(super) enum Finding {
     Safe,
     /// It tells of one server.
     ServerState,
+    /// It changes settings of its session.
+    SessionState,
     /// A cast to a type that is not built in.
     UnknownType,
     /// An operator that is not known.
@@ -33,6 +35,7 @@ impl Finding {
         match self {
             Self::Safe => Reason::ReadOnlySelect,
             Self::ServerState => Reason::ServerState,
+            Self::SessionState => Reason::SessionState,
             Self::UnknownType => Reason::UnknownType,
             Self::UnknownOperator => Reason::UnknownOperator,
             Self::Relation => Reason::Relation,

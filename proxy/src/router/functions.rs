@@ -16,6 +16,8 @@ pub(super) enum Safety {
     Safe,
     /// Reads at most, but tells of the server or session it runs in.
     ServerState,
+    /// Changes settings of its session.
+    SessionState,
     /// Nobody knows.
     Unknown,
     /// Writes, locks, or needs a primary.
@@ -66,7 +68,7 @@ const WRITES: &str = "
     pg_cancel_backend pg_create_restore_point pg_current_xact_id pg_export_snapshot
     pg_logical_emit_message pg_notify pg_promote pg_reload_conf pg_switch_wal
     pg_terminate_backend pg_try_advisory_lock pg_try_advisory_lock_shared
-    pg_try_advisory_xact_lock pg_try_advisory_xact_lock_shared set_config setseed setval
+    pg_try_advisory_xact_lock pg_try_advisory_xact_lock_shared setseed setval
     txid_current";
 
 /// Catalog-like relations that tell of one server and change nothing.
@@ -134,6 +136,8 @@ impl Builtins {
             Safety::Safe
         } else if self.server_state.contains(name) || name.starts_with(b"pg_stat_get_") {
             Safety::ServerState
+        } else if name == b"set_config" {
+            Safety::SessionState
         } else if self.writes.contains(name) {
             Safety::Writes
         } else {

@@ -45,7 +45,8 @@ impl<'k> Knowledge<'k> {
     pub(super) fn function(&self, name: &[u8]) -> Safety {
         let own = self.catalog.and_then(|catalog| catalog.function(name));
         match (self.builtins.function(name), own) {
-            (safety, None) | (safety @ (Safety::ServerState | Safety::Writes), _) => safety,
+            (safety, None)
+            | (safety @ (Safety::ServerState | Safety::SessionState | Safety::Writes), _) => safety,
             (Safety::Safe | Safety::Unknown, Some(true)) => {
                 self.trusted.set(true);
                 Safety::Safe

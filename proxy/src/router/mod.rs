@@ -12,6 +12,7 @@ mod assignment;
 mod cache;
 mod catalog;
 mod classify;
+mod control;
 mod effect;
 mod expr;
 mod finding;
@@ -24,6 +25,7 @@ mod parse;
 mod pins;
 mod route;
 mod scan;
+mod scope;
 mod state;
 mod statement;
 mod suspicion;
@@ -43,11 +45,13 @@ pub use ask::{Names, names, question};
 pub use assignment::{Assignment, Bound, Effect, Value};
 pub use cache::CacheStats;
 pub use catalog::{Catalog, Facts, Relation};
+pub use control::{Control, Isolation, Modes, control};
 pub use effect::{effects, places};
 pub use pins::{PinReason, PinSet};
 pub use route::{
     Command, Decision, Discard, Local, LocalCommand, Reason, SequenceUse, Target, TransactionEffect,
 };
+pub use scope::Scope;
 pub use views::read as read_catalog;
 
 /// Text that is not certainly a plain write is looked into up to this many bytes, about two

@@ -183,6 +183,8 @@ pub enum TransactionEffect {
     Release,
     /// ROLLBACK TO SAVEPOINT.
     RollbackTo,
+    /// DECLARE: a cursor that lasts as long as it does.
+    Cursor,
 }
 
 impl TransactionEffect {
@@ -200,6 +202,7 @@ impl TransactionEffect {
             | Self::Release
             | Self::RollbackTo => true,
             Self::None
+            | Self::Cursor
             | Self::SetReadOnly
             | Self::SetReadWrite
             | Self::SetSerializable

@@ -15,6 +15,8 @@ pub(super) enum Head<'t, 'a> {
     Query(&'t [Token<'a>]),
     /// A command that reads what the query reads, and counts as [`Command::Other`].
     Wrapped(&'t [Token<'a>]),
+    /// DECLARE of a cursor for the query.
+    Cursor(&'t [Token<'a>]),
     /// COPY of this relation to the client.
     CopyOut(&'t [Token<'a>]),
     /// SHOW of the setting with this name.
@@ -275,7 +277,7 @@ fn declare<'t, 'a>(tokens: &'t [Token<'a>]) -> Head<'t, 'a> {
         .and_then(|at| tokens.get(at + 1..))
         .filter(|query| query.first().is_some_and(begins_query));
     match query {
-        Some(query) => Head::Wrapped(query),
+        Some(query) => Head::Cursor(query),
         None => Head::Decided(Decision::primary(Reason::DoesNotParse, Command::Other)),
     }
 }

@@ -56,7 +56,7 @@ pub(super) fn relations(knowledge: &Knowledge<'_>, tokens: &[Token<'_>]) -> Find
         finding = finding.max(match knowledge.system_relation(&name) {
             Safety::Safe => Finding::Safe,
             Safety::ServerState => Finding::ServerState,
-            Safety::Unknown | Safety::Writes => Finding::UnknownFunction,
+            Safety::SessionState | Safety::Unknown | Safety::Writes => Finding::UnknownFunction,
         });
     }
     finding
@@ -306,6 +306,7 @@ pub(super) fn calls(
         finding = finding.max(match safety {
             Safety::Safe => Finding::Safe,
             Safety::ServerState => Finding::ServerState,
+            Safety::SessionState => Finding::SessionState,
             Safety::Unknown => Finding::UnknownFunction,
             Safety::Writes => Finding::WriteFunction,
         });

@@ -241,6 +241,7 @@ impl Session {
         self.carry_parameters(&mut link);
         self.pins.moved();
         self.link = Some(link);
+        self.begin_held();
     }
 }
 

@@ -60,6 +60,10 @@ impl Session {
         if let Some(statement) = &statement {
             self.guard_sequences(&statement.decision());
         }
+        if !portal.is_empty() {
+            // It outlives the batch.
+            self.beginning.settles();
+        }
         let before = std::mem::replace(&mut self.batch, Batch::Bound);
         self.identity.pools.tally.add(Stat::Binds, 1);
         if let Some(statement) = &statement {

@@ -28,11 +28,22 @@ pub enum PoolMode {
     Statement,
 }
 
+/// Where the reads of transactions run that may write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TransactionReads {
+    /// On the primary.
+    Primary,
+    /// On a replica, until something else is asked for.
+    UntilWrite,
+}
+
 /// The settings of sessions; live.
 #[derive(Clone, Debug)]
 pub struct Tuning {
     /// Whether reads may go to replicas at all.
     pub split_reads: bool,
+    /// Where the reads of a transaction run that may write.
+    pub transaction_reads: TransactionReads,
     /// Whether a session's reads must see its own writes.
     pub read_your_writes: bool,
     /// Which replicas may answer.

@@ -41,8 +41,15 @@ impl Session {
         self.context.cluster.suspect(link.node.id);
         tracing::debug!(client = %self.identity.address, node = %link.node.label, error = %report,
             "server connection lost");
-        let in_transaction = self.transaction.status != TransactionStatus::Idle;
+        let over = self.beginning.may_start_over();
+        let in_transaction = self.transaction.status != TransactionStatus::Idle && !over;
         let ours = self.keeps_its_connection();
+        if over && self.asks_nothing() {
+            // Between two statements; the next finds another.
+            self.forget_requests();
+            self.beginning.starts_over();
+            return Ok(());
+        }
         if link.replay == Replay::Elsewhere && !in_transaction && !ours && self.replays < REPLAYS {
             self.replays += 1;
             self.replay(Some(link.node.id));
@@ -69,7 +76,8 @@ impl Session {
         if self.keeps_its_connection() {
             return Err(End::Told(state_lost(&report)));
         }
-        let idle = self.transaction.status == TransactionStatus::Idle;
+        let over = self.beginning.may_start_over();
+        let idle = self.transaction.status == TransactionStatus::Idle || over;
         let again = ran == Ran::Nothing && link.replay != Replay::No && idle && self.replays == 0;
         // A cancel request is answered, not tried again.
         if again && report.code != sqlstate::QUERY_CANCELED {
@@ -141,9 +149,16 @@ impl Session {
         (owed, commits)
     }
 
+    /// Whether the server owes nothing that the client has asked for.
+    fn asks_nothing(&self) -> bool {
+        let own = self.buffers.as_ref().is_none_or(|b| b.replies.is_all_own());
+        own && !self.batch.is_open()
+    }
+
     /// Runs a batch again that has shown nothing yet, on another node or another connection.
     fn replay(&mut self, exclude: Option<crate::cluster::NodeId>) {
         let (_, _) = self.forget_requests();
+        self.beginning.starts_over();
         if self.detour != Detour::Primary {
             self.detour = exclude.map_or(Detour::None, Detour::Without);
         }
@@ -301,6 +316,18 @@ pub(super) fn pinned_to_a_replica() -> Report {
          statement can't run",
     )
     .hint("Set session state outside of read-only transactions.")
+}
+
+/// In a READ ONLY transaction on a replica: a lock there would keep nobody out.
+pub(super) fn needs_the_primary(node: &str) -> Report {
+    Report::new(
+        sqlstate::READ_ONLY_SQL_TRANSACTION,
+        format!(
+            "the statement can run on the primary only, and its READ ONLY transaction, which has been \
+             ended, ran on replica {node}"
+        ),
+    )
+    .hint("Begin such transactions with /* pgconvoy: primary */ BEGIN.")
 }
 
 pub(super) fn no_transaction_blocks() -> Report {

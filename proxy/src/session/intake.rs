@@ -147,9 +147,15 @@ impl Session {
         {
             return Ok(step);
         }
+        if let Some(step) = self.leave_replica()? {
+            return Ok(step);
+        }
         if self.is_held() {
             if let Some(end) = self.misplaced()? {
                 return end;
+            }
+            if let Some(step) = self.refuse_on_replica()? {
+                return Ok(step);
             }
             if !self.enough(kind, header) {
                 return Ok(Step::Wait);
@@ -161,6 +167,9 @@ impl Session {
         }
         if self.plan.ready == 0 && !self.look_ahead()? {
             return Ok(Step::Wait);
+        }
+        if kind == Frontend::Query && self.answer_control(header) {
+            return Ok(Step::Again);
         }
         match (self.demand(), &self.link) {
             (None, _) => self.apply(kind, header),
@@ -248,6 +257,7 @@ impl Session {
     /// Whether the server connection is this session's whatever comes next.
     pub(super) fn is_held(&self) -> bool {
         self.link.is_some()
+            && !self.beginning.is_moving()
             && (self.transaction.status != TransactionStatus::Idle
                 || self.batch.is_open()
                 || self.keeps_its_connection())

@@ -6,6 +6,7 @@
 //! nothing behind. It must not know how a client logs in nor how a node is found healthy.
 
 mod attach;
+mod begin;
 mod bind;
 mod close;
 mod context;
@@ -37,8 +38,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use self::attach::Link;
+use self::begin::Beginning;
 use self::context::Buffers;
-pub use self::context::{Admitted, Console, Context, PoolMode, Tuning};
+pub use self::context::{Admitted, Console, Context, PoolMode, TransactionReads, Tuning};
 use self::io::Event;
 use self::parameters::Parameters;
 use self::pins::Pins;
@@ -53,7 +55,7 @@ use crate::pool::pools::TenantPools;
 use crate::pool::stats::Stat;
 use crate::protocol::frame::TransactionStatus;
 use crate::registry::{Activity, Registration, Signal};
-use crate::router::{Quoting, Target};
+use crate::router::{Isolation, Quoting, Target};
 
 /// A session's fixed part, from its login.
 #[derive(Debug)]
@@ -178,6 +180,10 @@ struct Makes {
     serializable: bool,
     /// What it creates may be temporary.
     temporary: bool,
+    /// They only read unless they say otherwise.
+    read_only: bool,
+    /// The isolation level of its transactions, where it has set one.
+    isolation: Option<Isolation>,
 }
 
 /// Why a session ends.
@@ -230,6 +236,8 @@ pub struct Session {
     link: Option<Link>,
     buffers: Option<Box<Buffers>>,
     transaction: Transaction,
+    /// How that began, and whether it may begin anew elsewhere.
+    beginning: Beginning,
     /// Whether what was sent since the last ReadyForQuery may have opened a block, which something behind
     /// it may fail in.
     opening: bool,
@@ -318,6 +326,7 @@ impl Session {
             link: None,
             buffers,
             transaction: Transaction::NONE,
+            beginning: Beginning::default(),
             opening: false,
             phase: Phase::Normal,
             rest: Rest::None,
@@ -325,7 +334,7 @@ impl Session {
             batch: Batch::None,
             pins: Pins::default(),
             parameters,
-            quoting: settings::quoting(&told),
+            quoting: Quoting::Unsafe,
             told,
             told_before: None,
             untold: false,
@@ -343,6 +352,7 @@ impl Session {
             broken: None,
         };
         session.parameters_changed();
+        session.told_anew();
         session
     }
 

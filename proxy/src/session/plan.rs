@@ -13,7 +13,18 @@ use super::statements::Statement;
 use super::{Demand, End, Session, Step, failure};
 use crate::protocol::frame::{self, Frontend, HEADER, Header};
 use crate::protocol::messages;
-use crate::router::{Decision, SequenceUse, Target};
+use crate::router::{Decision, Reason, Scope, SequenceUse, Target};
+
+/// The portals that a batch uses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Portals {
+    #[default]
+    None,
+    /// Those that it binds.
+    Own,
+    /// One that an earlier batch has bound, too.
+    Earlier,
+}
 
 /// What is known of the batch at the front of the client's messages.
 #[derive(Debug, Default)]
@@ -28,12 +39,16 @@ pub(super) struct Plan {
     pub(super) decision: Option<Decision>,
     /// The statements of its Parses, in order.
     pub(super) parsed: VecDeque<Arc<Statement>>,
-    /// It has a Bind.
-    bound: bool,
+    /// Which portals it uses.
+    pub(super) portals: Portals,
     /// It asks what the session's sequences gave last.
     pub(super) asks_sequences: bool,
     /// Some statement of it opens a transaction block.
     opens_block: bool,
+    /// It calls what writes, or takes locks.
+    pub(super) calls_writer: bool,
+    /// The transaction that its next statement runs in.
+    scope: Scope,
 }
 
 impl Plan {
@@ -60,9 +75,27 @@ impl Plan {
     fn fold(&mut self, decision: &Decision) {
         self.asks_sequences |= decision.sequence == SequenceUse::Reads;
         self.opens_block |= decision.transaction.needs_a_block();
+        self.calls_writer |= decision.reason == Reason::WriteFunction;
         if decision.local.is_none() {
-            self.demand(decision.target);
+            self.demand(self.scope.target(decision));
+            self.scope = self.scope.behind(decision);
         }
+    }
+
+    /// It binds a portal, which outlives it if it has a name.
+    fn binds(&mut self, portal: &[u8]) {
+        if !portal.is_empty() && self.scope == Scope::UntilWrite {
+            self.demand(Target::Primary);
+        }
+        if self.portals == Portals::None {
+            self.portals = Portals::Own;
+        }
+    }
+
+    /// It uses a portal that it has not bound.
+    fn unknown_portal(&mut self) {
+        self.portals = Portals::Earlier;
+        self.demand(Target::Primary);
     }
 
     /// A message of the batch has been sent.
@@ -113,6 +146,7 @@ impl Session {
     pub(super) fn look_ahead(&mut self) -> Result<bool, End> {
         if self.plan.scanned == 0 {
             self.version = self.database.version();
+            self.plan.scope = self.scope();
         }
         loop {
             let at = self.plan.scanned;
@@ -145,7 +179,7 @@ impl Session {
                     return Ok(true);
                 }
                 Frontend::Flush => {
-                    if self.plan.bound && self.plan.demand.is_some() {
+                    if self.plan.portals == Portals::Own && self.plan.demand.is_some() {
                         // More of the same implicit transaction may follow, and may write.
                         self.plan.demand(Target::Primary);
                     }
@@ -280,7 +314,7 @@ impl Session {
                     None if parsed_here => {}
                     None => self.plan.demand(Target::Primary),
                 }
-                self.plan.bound = true;
+                self.plan.binds(names.portal);
             }
             // The server says that it does not know that kind.
             Frontend::Describe | Frontend::Close if !messages::names_something(body) => {
@@ -296,13 +330,15 @@ impl Session {
                             None => self.plan.demand(Target::Primary),
                         }
                     }
-                    messages::Target::Portal if self.plan.bound => {}
-                    messages::Target::Portal => self.plan.demand(Target::Primary),
+                    messages::Target::Portal if self.plan.portals == Portals::Own => {}
+                    messages::Target::Portal => self.plan.unknown_portal(),
                 }
             }
             Frontend::Execute => {
-                messages::execute(body).map_err(|e| malformed(&e))?;
-                if !self.plan.bound {
+                let execute = messages::execute(body).map_err(|e| malformed(&e))?;
+                if self.plan.portals != Portals::Own {
+                    self.plan.unknown_portal();
+                } else if execute.max_rows > 0 && self.plan.scope == Scope::UntilWrite {
                     self.plan.demand(Target::Primary);
                 }
             }

@@ -24,10 +24,15 @@ enum Refusal {
     Standby,
     /// Its replay was in the way.
     Conflict,
+    /// It ends the connection.
+    Goes,
 }
 
 impl Refusal {
     fn of(error: &ErrorView<'_>) -> Option<Self> {
+        if error.is_fatal() {
+            return Some(Self::Goes);
+        }
         match error.sqlstate()? {
             sqlstate::READ_ONLY_SQL_TRANSACTION
             | sqlstate::FEATURE_NOT_SUPPORTED
@@ -41,6 +46,7 @@ impl Refusal {
         match self {
             Self::Standby => "standby",
             Self::Conflict => "conflict",
+            Self::Goes => "goes",
         }
     }
 }
@@ -60,6 +66,8 @@ struct Found {
     refusal: Refusal,
     /// How many answers were complete before it.
     answered: usize,
+    /// Bytes before it.
+    announced: usize,
     length: usize,
 }
 
@@ -74,7 +82,8 @@ impl Session {
             return Refused::No;
         }
         let kept = buffers.replies.front_is_own() || self.keeps_its_connection();
-        if kept || self.transaction.status != TransactionStatus::Idle {
+        let over = self.beginning.may_start_over();
+        if kept || (self.transaction.status != TransactionStatus::Idle && !over) {
             return Refused::No;
         }
         let found = match find(buffers) {
@@ -82,12 +91,22 @@ impl Session {
             Ok(None) => return Refused::No,
             Err(Incomplete) => return Refused::Wait,
         };
+        if found.refusal == Refusal::Goes {
+            // What was announced will not come; the error itself is the loss of the connection.
+            return match found.announced {
+                0 => Refused::No,
+                length => Refused::Mended(length),
+            };
+        }
         if found.refusal == Refusal::Standby {
             self.remember_refusal(found.answered);
             self.database.may_have_changed();
         }
         if !self.start_over(found.answered) {
             return Refused::No;
+        }
+        if over {
+            self.end_on_replica("ROLLBACK");
         }
         self.context
             .metrics
@@ -148,6 +167,7 @@ fn find(buffers: &Buffers) -> Result<Option<Found>, Incomplete> {
                 return Ok(refusal.map(|refusal| Found {
                     refusal,
                     answered,
+                    announced: at,
                     length: at + header.len,
                 }));
             }

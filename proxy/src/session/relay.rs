@@ -86,6 +86,7 @@ impl Session {
                     self.setup_done();
                 }
                 After::Ready { status, hidden } => {
+                    let status = self.status_of(status, hidden);
                     if hidden {
                         self.drop_message(header);
                     } else {
@@ -119,7 +120,7 @@ impl Session {
         };
         if link.replay != Replay::No {
             let body = &buffers.server_in[HEADER.min(header.len)..];
-            let goes = kind == Backend::ErrorResponse && is_fatal(&ErrorView::new(body));
+            let goes = kind == Backend::ErrorResponse && ErrorView::new(body).is_fatal();
             let own = buffers.replies.front_is_own();
             if goes || own {
                 return;
@@ -206,7 +207,7 @@ impl Session {
                 let code = view.get(b'C').unwrap_or_default();
                 self.context.metrics.error(code);
                 link.node.metrics.error(severity(&view));
-                if is_fatal(&view) {
+                if view.is_fatal() {
                     let own = buffers.replies.front_is_own();
                     return ends(&view, own, &link.node.label);
                 }
@@ -249,7 +250,9 @@ impl Session {
         }
         let after = match buffers.replies.on(kind) {
             Verdict::Answer => {
-                self.pins.answered(body);
+                if !self.beginning.answered(body) {
+                    self.pins.answered(body);
+                }
                 After::Hidden
             }
             Verdict::Relay if put_in => After::Hidden,
@@ -327,6 +330,7 @@ impl Session {
                 self.statements.transaction_ended();
             }
         }
+        self.settle_beginning();
         self.settle_parameters(status == TransactionStatus::Idle);
         self.transaction.failed = false;
         self.transaction.called = false;
@@ -387,11 +391,6 @@ fn severity(view: &ErrorView<'_>) -> Severity {
             .or_else(|| view.get(b'S'))
             .unwrap_or_default(),
     )
-}
-
-/// Whether the server ends the connection with it.
-fn is_fatal(view: &ErrorView<'_>) -> bool {
-    severity(view) != Severity::Error
 }
 
 /// The server ends the connection with this error, as it does when it can't do what we ask of it

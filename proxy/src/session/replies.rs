@@ -136,6 +136,12 @@ impl<U> Replies<U> {
         self.queue.is_empty()
     }
 
+    /// Whether all that is owed is for our own purposes.
+    pub(crate) fn is_all_own(&self) -> bool {
+        let own = |r: &Reply<U>| matches!(r, Reply::Setup | Reply::Probe);
+        self.queue.iter().all(own)
+    }
+
     /// Whether all that is left are answers of our own.
     pub(crate) fn only_local(&self) -> bool {
         self.queue

@@ -25,12 +25,7 @@ impl Session {
         let target = if decision.local.is_some() {
             "pgconvoy"
         } else {
-            match self
-                .for_good(super::Demand {
-                    target: decision.target,
-                })
-                .target
-            {
+            match self.target_of(&decision) {
                 Target::Primary => "primary",
                 Target::Replica => "replica",
             }

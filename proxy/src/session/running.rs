@@ -18,6 +18,7 @@ impl Session {
     /// Before a statement that the server will run.
     pub(super) fn about_to_run(&mut self, decision: &Decision, effects: Option<&[Effect]>) {
         self.note_state(decision, effects);
+        self.note_reading(decision, effects);
         self.opening |= decision.transaction.needs_a_block();
         if let Some(link) = &self.link {
             let route = match decision.target {
@@ -27,7 +28,7 @@ impl Session {
             link.node.count_statement(kind_of(decision.command), route);
         }
         self.context.count_routed(decision.reason);
-        if decision.reason == Reason::Ddl {
+        if decision.command == Command::Ddl {
             self.database.may_have_changed();
         }
         self.started();
@@ -184,7 +185,8 @@ impl Session {
             | TransactionEffect::RollbackAndChain
             | TransactionEffect::Savepoint
             | TransactionEffect::Release
-            | TransactionEffect::RollbackTo => false,
+            | TransactionEffect::RollbackTo
+            | TransactionEffect::Cursor => false,
         };
         let alone = self.transaction.status == TransactionStatus::Idle;
         let commits = ends || (alone && decision.writes);

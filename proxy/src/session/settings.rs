@@ -15,9 +15,17 @@ use crate::backend::reported::{OF_THE_NODE, Reported};
 use crate::protocol::frame::{HEADER, Header, TransactionStatus};
 use crate::protocol::messages::Target;
 use crate::protocol::{messages, to_client, to_server};
-use crate::router::{Decision, Effect, PinReason, Quoting, SequenceUse};
+use crate::router::{Decision, Effect, Isolation, PinReason, Quoting, SequenceUse};
 
 /// What makes a server forget a session's sequences.
+/// What a session can make the default of its transactions.
+const ISOLATION: [(&str, Isolation); 4] = [
+    ("serializable", Isolation::Serializable),
+    ("repeatable read", Isolation::RepeatableRead),
+    ("read committed", Isolation::ReadCommitted),
+    ("read uncommitted", Isolation::ReadCommitted),
+];
+
 const FORGET_SEQUENCES: &str = "SET exit_on_error TO on;DISCARD SEQUENCES;RESET exit_on_error";
 
 impl Session {
@@ -121,8 +129,7 @@ impl Session {
         if let Some(reported) = news.cloned() {
             let before = std::mem::replace(&mut self.told, reported);
             self.told_before.get_or_insert(before);
-            self.quoting = quoting(&self.told);
-            self.publish_name();
+            self.told_anew();
         }
         if !idle {
             return;
@@ -169,6 +176,10 @@ impl Session {
         self.makes = Makes {
             serializable: says(current, "default_transaction_isolation", "serializable"),
             temporary: says(current, "search_path", "pg_temp"),
+            read_only: self.makes.read_only,
+            isolation: ISOLATION.iter().find_map(|(value, level)| {
+                says(current, "default_transaction_isolation", value).then_some(*level)
+            }),
         };
     }
 
@@ -325,7 +336,14 @@ impl Session {
         for (name, value) in reported.news(&told) {
             to_client::parameter_status(out, name.as_bytes(), value.as_bytes());
         }
+        self.told_anew();
+    }
+
+    /// What the client knows of the parameters has changed.
+    pub(super) fn told_anew(&mut self) {
         self.quoting = quoting(&self.told);
+        let default = self.told.get("default_transaction_read_only");
+        self.makes.read_only = default == Some("on");
         self.publish_name();
     }
 
@@ -370,6 +388,7 @@ impl Session {
     /// The session's parameters are what they were before its lost transaction.
     pub(super) fn transaction_lost(&mut self) {
         self.transaction = super::Transaction::NONE;
+        self.beginning.is_over();
         if self.parameters.is_open() {
             self.parameters.rolled_back();
             self.parameters_changed();

@@ -38,6 +38,7 @@ impl Session {
             .link
             .as_ref()
             .is_none_or(|l| l.replay == Replay::Elsewhere)
+            || self.keep_for_elsewhere()
         {
             return;
         }

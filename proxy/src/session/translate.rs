@@ -61,7 +61,7 @@ impl Session {
 
     /// Takes what is there of a message off the client's bytes. What is not there yet follows to
     /// where the beginning went.
-    fn consume(&mut self, header: Header) {
+    pub(super) fn consume(&mut self, header: Header) {
         self.keep_for_replay(header);
         let buffers = self.buffers();
         let n = header.len.min(buffers.client_in.len());
@@ -159,7 +159,7 @@ impl Session {
     }
 
     /// A Query takes the unnamed statement with it (PostgreSQL docs, 55.2.3), unless it is skipped.
-    fn drop_unnamed(&mut self) {
+    pub(super) fn drop_unnamed(&mut self) {
         let Some(before) = self.statements.set(b"", None) else {
             return;
         };
@@ -199,6 +199,10 @@ impl Session {
         let body = &buffers.client_in[HEADER..header.len];
         let execute = messages::execute(body).map_err(|e| malformed(&e))?;
         let portal = execute.portal.to_vec();
+        if execute.max_rows > 0 {
+            // What is left of it is asked for later.
+            self.beginning.settles();
+        }
         let statement = self.statements.portal(&portal).cloned();
         let run = match &statement {
             Some(statement) => {

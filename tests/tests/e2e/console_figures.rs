@@ -35,7 +35,7 @@ fn pools_tell_who_is_active_and_who_waits() {
         (pool["cl_active"].as_str(), pool["sv_active"].as_str()),
         ("2", "1")
     );
-    waiter.send(Batch::new().query("begin").bytes());
+    waiter.send(Batch::new().query("begin; select 1").bytes());
     wait::until("one client waits", wait::SOON, || {
         let pool = of(
             &show::table(&mut console, "show pools"),

@@ -55,4 +55,5 @@ mod state_leaks;
 mod statement_mode;
 mod timeouts;
 mod tokio_driver;
+mod transactions;
 mod unpinning;

@@ -129,9 +129,10 @@ fn what_the_client_has_seen_the_beginning_of_is_not_run_again() {
     let error = client.query("select n from late").unwrap_err();
     assert_eq!(error.code, "25006");
     assert_eq!(stage.direct_app().one("select count(*) from log"), "0");
-    // In a transaction that promised to read only it is the client's doing.
+    assert_eq!(refused(&stage, "standby"), 0.0);
+    // In a transaction that promised to read only it is the client's doing, and the primary says so, too.
     client.run("begin read only");
     assert_eq!(client.fails("select n from noted").code, "25006");
     client.run("rollback");
-    assert_eq!(refused(&stage, "standby"), 0.0);
+    assert_eq!(refused(&stage, "standby"), 1.0);
 }

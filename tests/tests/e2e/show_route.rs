@@ -89,6 +89,8 @@ fn show_route_tells_what_holds_the_session_and_how_fresh_a_replica_must_be() {
         "{fresh:?}"
     );
     client.run("begin");
+    assert_eq!(ask(&mut client, "show route select 1")[0], "primary");
+    client.run("select 1");
     let held = ask(&mut client, "show route select 1");
     assert_eq!(
         (held[3].as_str(), held[2].as_str()),

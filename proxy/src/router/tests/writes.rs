@@ -52,8 +52,6 @@ fn functions_that_write_go_to_primary() {
         "pg_try_advisory_xact_lock(1)",
         "pg_advisory_unlock(1)",
         "pg_advisory_unlock_all()",
-        "set_config('a', 'b', false)",
-        "set_config('a', 'b', true)",
         "currval('s')",
         "lastval()",
         "setseed(0.5)",
