@@ -7,7 +7,7 @@ TEST_THREADS ?= 4
 ONLY ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit e2e e2e-build setup lint file-length deny bench regress differential isolation
+.PHONY: help demo test unit e2e e2e-build setup lint file-length deny bench regress differential isolation freshness
 
 help:
 	@echo "make demo    a primary, two replicas and pgconvoy on 127.0.0.1:5430, until Ctrl-C"
@@ -16,6 +16,7 @@ help:
 	@echo "make regress PostgreSQL's own regression suite, direct and through pgconvoy, and the difference"
 	@echo "make differential made-up pipelines, direct and through pgconvoy: COUNT=50000 SEED=1"
 	@echo "make isolation 200 clients' session state over 5 server connections: SECONDS=60 SEED=1"
+	@echo "make freshness inserts read back by 50 clients while replay stands still: SECONDS=60"
 	@echo "make bench   the same load direct, through pgbouncer and through pgconvoy"
 
 demo:
@@ -70,3 +71,7 @@ differential: setup e2e-build
 isolation: SECONDS = 60
 isolation: setup e2e-build
 	ISOLATION_SECONDS=$(SECONDS) ISOLATION_SEED=$(SEED) $(CARGO) test -p pgconvoy-tests -- --test-threads 1 isolation
+
+freshness: SECONDS = 60
+freshness: setup e2e-build
+	FRESHNESS_SECONDS=$(SECONDS) $(CARGO) test -p pgconvoy-tests -- --nocapture no_read_is_stale

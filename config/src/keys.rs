@@ -389,12 +389,16 @@ keys! {
         "let the primary take its share of the reads, too";
     ROUTING_READ_YOUR_WRITES: Setting<Choice<ReadYourWrites>> = "routing.read_your_writes",
         Choice::new(), || ReadYourWrites::Session, Live,
-        "reads see every write of their \"session\", or \"off\"";
+        "reads see every write of their \"session\", of all sessions here (\"cluster\"), or \"off\"";
     ROUTING_TRANSACTION_READS: Setting<Choice<TransactionReads>> = "routing.transaction_reads",
         Choice::new(), || TransactionReads::Primary, Live,
         "reads of transactions that may write: on the \"primary\", or on a replica \"until_write\"";
     ROUTING_MAX_REPLICA_LAG: Setting<Size> = "routing.max_replica_lag", Size, || None, Live,
         "replicas further behind get no reads, such as \"16MiB\"";
+    ROUTING_MAX_REPLICA_DELAY: Setting<Timeout> = "routing.max_replica_delay", Timeout, || None, Live,
+        "replicas that may lack what was written longer ago get no reads, such as \"10s\"";
+    ROUTING_SHADOW_CHECK: Setting<Count> = "routing.shadow_check", count(0, 1_000_000_000), || 0, Live,
+        "run one of so many reads of replicas on the primary, too, and compare (0: none)";
     ROUTING_CATALOG_REFRESH: Setting<Timeout> = "routing.catalog_refresh", Timeout,
         || Some(Duration::from_mins(1)), Live,
         "databases' catalogs are read this often; off: functions of users keep reads on the primary";
@@ -428,6 +432,8 @@ keys! {
         Restart, "\"text\" or \"json\"";
     LOG_QUERIES: Setting<Flag> = "log.queries", Flag, || false, Live,
         "log the text of statements; it may hold what nobody should read";
+    LOG_ROUTES: Setting<Count> = "log.routes", count(0, 1_000_000_000), || 0, Live,
+        "log where one of so many statements goes, and why (0: none)";
     LOG_CONNECTIONS: Setting<Flag> = "log.connections", Flag, || true, Live,
         "log each client's coming and going";
 }

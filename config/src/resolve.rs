@@ -268,6 +268,8 @@ fn read_routing(reader: &mut Reader<'_>, at: &Scope<'_>) -> Routing {
         read_your_writes: reader.value(at, &keys::ROUTING_READ_YOUR_WRITES),
         transaction_reads: reader.value(at, &keys::ROUTING_TRANSACTION_READS),
         max_replica_lag: reader.value(at, &keys::ROUTING_MAX_REPLICA_LAG),
+        max_replica_delay: reader.value(at, &keys::ROUTING_MAX_REPLICA_DELAY),
+        shadow_check: reader.value(at, &keys::ROUTING_SHADOW_CHECK),
         catalog_refresh: reader.value(at, &keys::ROUTING_CATALOG_REFRESH),
     }
 }
@@ -294,6 +296,7 @@ fn read_log(reader: &mut Reader<'_>, at: &Scope<'_>) -> Log {
         level: reader.value(at, &keys::LOG_LEVEL),
         format: reader.value(at, &keys::LOG_FORMAT),
         queries: reader.value(at, &keys::LOG_QUERIES),
+        routes: reader.value(at, &keys::LOG_ROUTES),
         connections: reader.value(at, &keys::LOG_CONNECTIONS),
     }
 }

@@ -246,6 +246,10 @@ pub struct Routing {
     pub transaction_reads: TransactionReads,
     /// Bytes of WAL a replica may be behind and still get reads; `None` does not look at lag.
     pub max_replica_lag: Option<u64>,
+    /// How old what a replica shows may be; `None` does not look at that.
+    pub max_replica_delay: Option<Duration>,
+    /// One of so many reads on replicas is compared with the primary's answer; 0 is none.
+    pub shadow_check: u32,
     /// How often a database's catalog is read; `None` never reads any.
     pub catalog_refresh: Option<Duration>,
 }
@@ -255,6 +259,8 @@ pub struct Routing {
 pub enum ReadYourWrites {
     /// Every write of its own session.
     Session,
+    /// Every write of a session of this instance.
+    Cluster,
     /// Nothing is promised.
     Off,
 }
@@ -304,6 +310,8 @@ pub struct Log {
     pub format: LogFormat,
     /// Statement texts are logged.
     pub queries: bool,
+    /// One of so many routing decisions is logged; 0 is none.
+    pub routes: u32,
     /// Each client's coming and going is logged.
     pub connections: bool,
 }
@@ -349,6 +357,7 @@ named!(AuthMethod, "a login method", "trust" => Trust, "password" => Password, "
     "scram-sha-256" => ScramSha256);
 named!(PoolMode, "a pool mode", "session" => Session, "transaction" => Transaction,
     "statement" => Statement);
-named!(ReadYourWrites, "a read-your-writes mode", "session" => Session, "off" => Off);
+named!(ReadYourWrites, "a read-your-writes mode", "session" => Session,
+    "cluster" => Cluster, "off" => Off);
 named!(TransactionReads, "a place for reads", "primary" => Primary, "until_write" => UntilWrite);
 named!(LogFormat, "a log format", "text" => Text, "json" => Json);

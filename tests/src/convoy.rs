@@ -100,6 +100,9 @@ impl Setup {
             Readiness::Alive => "/healthz",
         };
         convoy.wait_page(page);
+        if self.readiness == Readiness::Serving {
+            convoy.wait_replicas();
+        }
         convoy
     }
 }
@@ -192,6 +195,28 @@ impl Convoy {
                 http::get(self.http, page).is_ok_and(|response| response.status == 200)
             },
         );
+    }
+
+    /// Until every replica that answers may be read from; a test may have one that can't be.
+    fn wait_replicas(&self) {
+        let limit = Duration::from_secs(2);
+        let _in_vain = wait::within(limit, || {
+            let page = self.page("/metrics").body;
+            let of = |family: &str, node: &str| {
+                http::sample(&page, family, &[("node", node)]).unwrap_or(0.0) > 0.0
+            };
+            let mut labels = self
+                .setup
+                .nodes
+                .iter()
+                .map(|n| format!("127.0.0.1:{}", n.port));
+            let ready = |node: String| {
+                !of("pgconvoy_node_up", &node)
+                    || of("pgconvoy_node_primary", &node)
+                    || of("pgconvoy_node_caught_up", &node)
+            };
+            labels.all(ready).then_some(())
+        });
     }
 
     fn has_ended(&self) -> bool {

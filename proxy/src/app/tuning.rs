@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use pgconvoy_config::{ReadYourWrites, Settings};
+use pgconvoy_config::Settings;
 
 use crate::auth::Credential;
+use crate::clock;
 use crate::cluster::{MonitorSettings, NodeSpec, ReadRules};
 use crate::frontend::access::{Access, UnusableSecret};
 use crate::frontend::door::Admission;
@@ -16,7 +17,7 @@ use crate::pool::caps::Scope;
 use crate::pool::checkout::Limits;
 use crate::pool::pools::{Rules, Tenant};
 use crate::registry::key::PeerId;
-use crate::session::{TransactionReads, Tuning};
+use crate::session::{ReadYourWrites, TransactionReads, Tuning};
 
 /// Everything that may change while the instance runs.
 #[derive(Clone, Debug)]
@@ -156,7 +157,12 @@ fn sessions(settings: &Settings) -> Tuning {
             pgconvoy_config::TransactionReads::Primary => TransactionReads::Primary,
             pgconvoy_config::TransactionReads::UntilWrite => TransactionReads::UntilWrite,
         },
-        read_your_writes: settings.routing.read_your_writes == ReadYourWrites::Session,
+        read_your_writes: match settings.routing.read_your_writes {
+            pgconvoy_config::ReadYourWrites::Session => ReadYourWrites::Session,
+            pgconvoy_config::ReadYourWrites::Cluster => ReadYourWrites::Cluster,
+            pgconvoy_config::ReadYourWrites::Off => ReadYourWrites::Off,
+        },
+        max_replica_delay: settings.routing.max_replica_delay.map(clock::micros),
         read_rules: ReadRules {
             primary_reads: settings.routing.primary_reads,
             max_replica_lag: settings.routing.max_replica_lag,
@@ -165,6 +171,8 @@ fn sessions(settings: &Settings) -> Tuning {
         query_wait_notify: settings.pool.query_wait_notify,
         prepared_statements: count(settings.pool.prepared_statements),
         log_queries: settings.log.queries,
+        log_routes: one_of(settings.log.routes),
+        shadow_check: one_of(settings.routing.shadow_check),
     }
 }
 
@@ -182,7 +190,13 @@ fn monitor(settings: &Settings) -> MonitorSettings {
         check_retries: settings.health.check_retries,
         position_period: settings.health.position_period,
         catalog_refresh: settings.routing.catalog_refresh,
+        tables_apart: settings.routing.read_your_writes == pgconvoy_config::ReadYourWrites::Cluster,
     }
+}
+
+/// 0 is none.
+fn one_of(n: u32) -> Option<u64> {
+    (n > 0).then_some(u64::from(n))
 }
 
 fn count(n: u32) -> usize {

@@ -5,6 +5,7 @@
 pub mod cancel;
 pub mod connect;
 pub mod connection;
+pub mod digest;
 pub mod login;
 pub mod parameters;
 pub mod prepared;

@@ -54,7 +54,19 @@ pub async fn reset(connection: &mut Connection, leftover: Leftover) -> bool {
 /// # Errors
 /// The server's own error, or that the connection broke or took too long.
 pub async fn execute(connection: &mut Connection, sql: &[u8]) -> Result<TransactionStatus, Report> {
-    tokio::time::timeout(TIMEOUT, run(connection, sql))
+    observe(connection, sql, |_row| {}).await
+}
+
+/// The same, with a look at the body of each row.
+///
+/// # Errors
+/// As [`execute`].
+pub async fn observe(
+    connection: &mut Connection,
+    sql: &[u8],
+    row: impl FnMut(&[u8]),
+) -> Result<TransactionStatus, Report> {
+    tokio::time::timeout(TIMEOUT, run(connection, sql, row))
         .await
         .unwrap_or_else(|_| {
             Err(Report::new(
@@ -64,7 +76,11 @@ pub async fn execute(connection: &mut Connection, sql: &[u8]) -> Result<Transact
         })
 }
 
-async fn run(connection: &mut Connection, sql: &[u8]) -> Result<TransactionStatus, Report> {
+async fn run(
+    connection: &mut Connection,
+    sql: &[u8],
+    mut row: impl FnMut(&[u8]),
+) -> Result<TransactionStatus, Report> {
     let lost = |e: std::io::Error| {
         Report::new(
             sqlstate::CONNECTION_FAILURE,
@@ -105,7 +121,8 @@ async fn run(connection: &mut Connection, sql: &[u8]) -> Result<TransactionStatu
                         connection.note_parameter(&name, &value);
                     }
                 }
-                // Rows and tags of statements whose result nobody wants.
+                Some(Backend::DataRow) => row(body),
+                // Tags, and results that nobody wants.
                 Some(_) => {}
                 None => {
                     return Err(Report::new(

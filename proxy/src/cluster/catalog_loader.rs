@@ -55,6 +55,22 @@ const RELATIONS: &str = "SELECT c.relname AS name, CASE WHEN c.relkind = 'v' THE
      UNION ALL SELECT c.relname, 'SELECT ' || pg_get_expr(p.polqual, p.polrelid) FROM pg_policy AS p \
      JOIN pg_class AS c ON c.oid = p.polrelid WHERE c.relrowsecurity AND p.polqual IS NOT NULL ORDER BY 1, 2";
 
+/// Tables of which a statement's text tells all that it reads and writes.
+const PLAIN: &str = "SELECT c.relname AS name FROM pg_class AS c \
+     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.relpersistence <> 't' GROUP BY 1 HAVING bool_and( \
+     c.oid >= 16384 AND c.relkind = 'r' AND c.relpersistence = 'p' AND NOT c.relispartition \
+     AND NOT c.relhassubclass AND NOT c.relhasrules AND NOT c.relrowsecurity \
+     AND NOT EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhrelid = c.oid) \
+     AND NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal) \
+     AND NOT EXISTS (SELECT FROM pg_constraint AS k WHERE k.contype = 'f' AND k.confrelid = c.oid \
+     AND (k.confdeltype IN ('c', 'n', 'd') OR k.confupdtype IN ('c', 'n', 'd'))) \
+     AND NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.refclassid = 'pg_proc'::regclass \
+     AND d.refobjid >= 16384 AND (d.classid, d.objid) IN (SELECT 'pg_attrdef'::regclass, a.oid \
+     FROM pg_attrdef AS a WHERE a.adrelid = c.oid UNION ALL SELECT 'pg_constraint'::regclass, k.oid \
+     FROM pg_constraint AS k WHERE k.conrelid = c.oid)) \
+     AND NOT EXISTS (SELECT FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid \
+     WHERE a.attrelid = c.oid AND t.typtype = 'd')) ORDER BY 1";
+
 const UNLOGGED: &str = "SELECT EXISTS (SELECT FROM pg_class WHERE relpersistence = 'u' \
      AND relkind IN ('r', 'p', 'm')) AS unlogged";
 
@@ -167,6 +183,11 @@ async fn read(
             types: all(&ask(TYPES).await?, |row| {
                 Some((text(row, "name")?, flag(row, "safe")?))
             })?,
+            plain: if settings.tables_apart {
+                all(&ask(PLAIN).await?, |row| text(row, "name"))?
+            } else {
+                Vec::new()
+            },
             unlogged: (ask(UNLOGGED).await?.first())
                 .and_then(|row| flag(row, "unlogged"))
                 .ok_or(ProbeError::Unreadable("catalog row"))?,

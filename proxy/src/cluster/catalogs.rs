@@ -10,7 +10,8 @@ use std::time::Duration;
 use arc_swap::{ArcSwapOption, Guard};
 use tokio::sync::Notify;
 
-use crate::router::Catalog;
+use crate::clock;
+use crate::router::{Catalog, Tables};
 
 /// One database.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub struct Database {
     version: AtomicU64,
     /// How often it shall be read before its time.
     outdated: AtomicU8,
+    /// When its tables were written last, by the numbers in [`Tables`].
+    written: [AtomicU64; 64],
 }
 
 /// What changes a catalog may be committed after it was read for that: it is read again so much later.
@@ -38,6 +41,21 @@ impl Database {
     #[must_use]
     pub fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
+    }
+
+    /// Some session's write to these tables was committed before `at` ([`clock::now`]).
+    pub fn wrote(&self, tables: Tables, at: u64) {
+        for written in tables.numbers().filter_map(|n| self.written.get(n)) {
+            written.fetch_max(at, Ordering::AcqRel);
+        }
+    }
+
+    /// When any of these tables was written last by a session of this instance; [`clock::NEVER`] for never.
+    #[must_use]
+    pub fn written(&self, tables: Tables) -> u64 {
+        let times = tables.numbers().filter_map(|n| self.written.get(n));
+        let last = times.map(|written| written.load(Ordering::Acquire)).max();
+        last.unwrap_or(clock::NEVER)
     }
 
     /// Something may have changed in it: it is read again soon.
@@ -88,6 +106,7 @@ impl Catalogs {
             catalog: ArcSwapOption::empty(),
             version: AtomicU64::new(0),
             outdated: AtomicU8::new(0),
+            written: [const { AtomicU64::new(clock::NEVER) }; 64],
         });
         databases.insert(name, Arc::clone(&database));
         self.wake.notify_one();

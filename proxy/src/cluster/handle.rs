@@ -4,7 +4,7 @@
 //! Knows nothing of how the monitor works; it only passes its wishes on.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::{ArcSwap, Guard};
@@ -56,6 +56,8 @@ pub struct Cluster {
     generation: watch::Sender<u64>,
     wishes: Vec<Wishes>,
     positions_wanted_at: AtomicU64,
+    /// Some replica has not been seen to catch up yet.
+    unproven: AtomicBool,
     pub(super) catalogs: Catalogs,
 }
 
@@ -85,6 +87,7 @@ impl Cluster {
             generation: watch::Sender::new(0),
             wishes: nodes.iter().map(|_| Wishes::default()).collect(),
             positions_wanted_at: AtomicU64::new(clock::NEVER),
+            unproven: AtomicBool::new(false),
             catalogs: Catalogs::default(),
             nodes,
         })
@@ -161,10 +164,19 @@ impl Cluster {
 
     /// Whether positions are to be sampled on the short period.
     pub(super) fn positions_wanted(&self) -> bool {
-        wanted(
-            clock::now(),
-            self.positions_wanted_at.load(Ordering::Relaxed),
-        )
+        self.unproven.load(Ordering::Relaxed)
+            || wanted(
+                clock::now(),
+                self.positions_wanted_at.load(Ordering::Relaxed),
+            )
+    }
+
+    /// Whether some replica waits for its first proof. The monitor's alone.
+    pub(super) fn set_unproven(&self, unproven: bool) {
+        let before = self.unproven.swap(unproven, Ordering::Relaxed);
+        if unproven && !before {
+            self.wake_all();
+        }
     }
 
     /// Resolves when somebody wants a look at the node before its time.

@@ -37,6 +37,8 @@ pub(super) struct Keeper {
     metrics: Arc<Metrics>,
     evidence: Vec<Evidence>,
     replayed: Vec<Option<Replayed>>,
+    /// Since when a replica is known to receive nothing.
+    silent_since: Vec<Option<u64>>,
     positions: Positions,
     /// The primary that `positions` are of, and its timeline; also the last that was believed.
     source: Option<(NodeId, u32)>,
@@ -56,6 +58,7 @@ impl Keeper {
             metrics,
             evidence: vec![Evidence::default(); nodes],
             replayed: vec![None; nodes],
+            silent_since: vec![None; nodes],
             positions: Positions::default(),
             source: None,
             patience: Patience::AwaitAll,
@@ -151,6 +154,12 @@ impl Keeper {
     }
 
     fn note_position(&mut self, id: NodeId, answer: &Answer, next: &View) {
+        if let Some(silent_since) = self.silent_since.get_mut(id.index()) {
+            *silent_since = match answer.streams {
+                Some(false) => silent_since.or(Some(answer.asked_at)),
+                Some(true) | None => None,
+            };
+        }
         let Some(replayed) = self.replayed.get_mut(id.index()) else {
             return;
         };
@@ -182,6 +191,12 @@ impl Keeper {
         let Some((_, timeline)) = self.source else {
             return;
         };
+        // While the primary itself may be gone nobody receives anything.
+        let led_at = self.positions.newest();
+        for (state, since) in next.nodes.iter_mut().zip(&self.silent_since) {
+            state.stalled = since.is_some_and(|since| led_at > since);
+        }
+        let mut unproven = false;
         for (state, replayed) in next.nodes.iter_mut().zip(&self.replayed) {
             let Some(replayed) = replayed.filter(|r| r.timeline == timeline) else {
                 continue;
@@ -189,12 +204,15 @@ impl Keeper {
             if state.role != Role::Replica || state.health != Health::Up {
                 continue;
             }
+            state.node.set_replayed(replayed.position);
             state.lag_bytes = self.positions.lag(replayed.position);
             let proof = self.positions.proof(replayed.position);
             if proof > state.node.fresh_as_of() {
                 state.node.set_fresh_as_of(proof);
             }
+            unproven |= state.node.fresh_as_of() == clock::NEVER;
         }
+        self.cluster.set_unproven(unproven);
     }
 
     fn count(&self, next: &View, before: Option<NodeId>) {
@@ -202,6 +220,9 @@ impl Keeper {
             let metrics = &state.node.metrics;
             metrics.up.set(i64::from(state.health == Health::Up));
             metrics.primary.set(i64::from(state.role == Role::Primary));
+            let replica = state.role == Role::Replica && state.health == Health::Up;
+            let proven = state.node.fresh_as_of() != clock::NEVER && !state.stalled;
+            metrics.caught_up.set(i64::from(replica && proven));
             let lag = state.lag_bytes.unwrap_or(0);
             metrics
                 .lag_bytes
@@ -219,6 +240,9 @@ fn log_changes(previous: &View, next: &View) {
         if !known || old.last_error.is_some() != new.last_error.is_some() {
             log_node(new, known);
         }
+        if old.stalled != new.stalled {
+            log_stream(new);
+        }
     }
     if previous.primary == next.primary && previous.timeline == next.timeline {
         return;
@@ -231,6 +255,15 @@ fn log_changes(previous: &View, next: &View) {
             tracing::warn!(timeline = next.timeline, "no primary: writes wait");
         }
         None => {}
+    }
+}
+
+fn log_stream(state: &NodeState) {
+    let node = state.node.label.as_str();
+    if state.stalled {
+        tracing::warn!(node, "the replica receives no WAL: it gets no reads");
+    } else {
+        tracing::info!(node, "the replica receives WAL again");
     }
 }
 

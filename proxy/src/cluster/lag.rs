@@ -81,6 +81,13 @@ impl Positions {
         self.samples.drain(..excess);
     }
 
+    /// When the newest sample was asked for; [`clock::NEVER`] while there is none.
+    pub(super) fn newest(&self) -> u64 {
+        self.samples
+            .back()
+            .map_or(clock::NEVER, |newest| newest.asked_at)
+    }
+
     /// The time of which a replica that has replayed up to `replayed` shows everything;
     /// [`clock::NEVER`] when no sample proves anything.
     pub(super) fn proof(&self, replayed: Lsn) -> u64 {

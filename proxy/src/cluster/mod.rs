@@ -12,6 +12,7 @@
 
 mod catalog_loader;
 mod catalogs;
+mod freshness;
 mod handle;
 mod health;
 mod keeper;
@@ -25,6 +26,7 @@ mod standby;
 mod view;
 
 pub use catalogs::Database;
+pub use freshness::{Freshness, Position};
 pub use handle::{Cluster, NodeSpec};
 pub use monitor::Monitor;
 pub use node::{Node, NodeId};

@@ -42,6 +42,7 @@ pub struct Node {
     pub metrics: NodeMetrics,
     weight: AtomicU32,
     fresh_as_of: AtomicU64,
+    replayed: AtomicU64,
     used: AtomicBool,
 }
 
@@ -64,6 +65,7 @@ impl Node {
             metrics,
             weight: AtomicU32::new(weight),
             fresh_as_of: AtomicU64::new(clock::NEVER),
+            replayed: AtomicU64::new(0),
             used: AtomicBool::new(false),
         }
     }
@@ -89,7 +91,21 @@ impl Node {
 
     /// Records a proof, or with [`clock::NEVER`] takes all of them back. The monitor's alone.
     pub(super) fn set_fresh_as_of(&self, time: u64) {
+        if time == clock::NEVER {
+            self.replayed.store(0, Ordering::Release);
+        }
         self.fresh_as_of.store(time, Ordering::Release);
+    }
+
+    /// The WAL position up to which the node, a replica on the cluster's timeline, has surely replayed; 0
+    /// while that is not known.
+    pub(super) fn replayed(&self) -> u64 {
+        self.replayed.load(Ordering::Acquire)
+    }
+
+    /// Records that. The monitor's alone.
+    pub(super) fn set_replayed(&self, position: u64) {
+        self.replayed.store(position, Ordering::Release);
     }
 
     /// Counts one statement that is being sent to the node.

@@ -6,6 +6,7 @@
 //!
 //! Knows no session, no clock and no router; whether a statement *is* a read was decided before.
 
+use super::freshness::Freshness;
 use super::node::NodeId;
 use super::view::{Health, NodeState, Role, View};
 use crate::clock;
@@ -59,13 +60,12 @@ impl Rotation {
 /// Names the node that shall answer a read.
 ///
 /// A replica is a candidate when it is up, has a weight, is on the cluster's timeline, keeps to
-/// `max_replica_lag`, is not `exclude`, and shows everything that was committed before `wrote_at`
-/// (the time of the session's last write by [`crate::clock`]; [`clock::NEVER`] for none). With no
+/// `max_replica_lag`, is not `exclude`, receives WAL, was seen to catch up, and shows what is `demanded`. With no
 /// candidate the primary answers; `None` when there is no primary either, or it is `exclude`.
 pub fn pick_read(
     view: &View,
     rules: &ReadRules,
-    wrote_at: u64,
+    demanded: &Freshness,
     rotation: &mut Rotation,
     exclude: Option<NodeId>,
 ) -> Option<NodeId> {
@@ -76,7 +76,7 @@ pub fn pick_read(
         let weight = state.node.weight();
         let usable = match state.role {
             Role::Primary => rules.primary_reads && primary == Some(id),
-            Role::Replica => allowed(id) && replica_may_answer(view, state, rules, wrote_at),
+            Role::Replica => allowed(id) && replica_may_answer(view, state, rules, demanded),
             Role::Unknown => false,
         };
         (usable && weight > 0).then_some((id, weight))
@@ -88,23 +88,31 @@ pub fn pick_read(
 pub fn candidates<'v>(
     view: &'v View,
     rules: &ReadRules,
-    wrote_at: u64,
+    demanded: Freshness,
 ) -> impl Iterator<Item = &'v NodeState> {
     view.nodes.iter().filter(move |state| {
         state.role == Role::Replica
             && state.node.weight() > 0
-            && replica_may_answer(view, state, rules, wrote_at)
+            && replica_may_answer(view, state, rules, &demanded)
     })
 }
 
-fn replica_may_answer(view: &View, state: &NodeState, rules: &ReadRules, wrote_at: u64) -> bool {
+fn replica_may_answer(
+    view: &View,
+    state: &NodeState,
+    rules: &ReadRules,
+    demanded: &Freshness,
+) -> bool {
     // With no primary known nobody can say which timeline is the right one: reads go on.
     let same_history = view.primary.is_none() || state.timeline == view.timeline;
     let near_enough = rules
         .max_replica_lag
         .is_none_or(|most| state.lag_bytes.is_some_and(|lag| lag <= most));
-    let fresh = wrote_at == clock::NEVER || state.node.fresh_as_of() > wrote_at;
-    state.health == Health::Up && same_history && near_enough && fresh
+    // Nor does one follow a primary that is not there.
+    let follows =
+        view.primary.is_none() || !state.stalled && state.node.fresh_as_of() != clock::NEVER;
+    let fresh = demanded.is_shown_by(&state.node, view.timeline);
+    state.health == Health::Up && same_history && near_enough && follows && fresh
 }
 
 #[cfg(test)]

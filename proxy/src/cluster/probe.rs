@@ -65,6 +65,8 @@ pub(super) struct Answer {
     pub(super) asked_at: u64,
     /// A primary's insert position (normalised), or a replica's replayed one.
     pub(super) position: Lsn,
+    /// Whether a replica receives WAL; `None` where the monitor may not see that, and of a primary.
+    pub(super) streams: Option<bool>,
     pub(super) facts: Facts,
 }
 
@@ -251,6 +253,8 @@ impl Probe {
                 slot: column(row, "receiver_slot").map(str::to_owned),
                 name: column(row, "receiver_conninfo").and_then(standby::receiver_name),
             });
+            let sees = read(row, "may_read_stats", Some)? == "t";
+            let streams = receiver.as_ref().is_some_and(|r| r.status == "streaming");
             let timeline = read(row, "timeline", |text| text.parse().ok())?;
             let standing = Standing::Follows(receiver);
             let facts = Facts {
@@ -261,6 +265,7 @@ impl Probe {
             return Ok(Answer {
                 asked_at,
                 position,
+                streams: sees.then_some(streams),
                 facts,
             });
         }
@@ -284,6 +289,7 @@ impl Probe {
         Ok(Answer {
             asked_at,
             position,
+            streams: None,
             facts,
         })
     }

@@ -22,6 +22,8 @@ pub struct MonitorSettings {
     pub position_period: Duration,
     /// How often a database's catalog is read again; `None` never reads any.
     pub catalog_refresh: Option<Duration>,
+    /// Whether it shall tell tables apart for who follows writes by table.
+    pub tables_apart: bool,
 }
 
 impl fmt::Debug for MonitorSettings {
@@ -35,6 +37,7 @@ impl fmt::Debug for MonitorSettings {
             .field("check_retries", &self.check_retries)
             .field("position_period", &self.position_period)
             .field("catalog_refresh", &self.catalog_refresh)
+            .field("tables_apart", &self.tables_apart)
             .finish()
     }
 }

@@ -47,6 +47,8 @@ pub struct NodeState {
     /// WAL that it has not replayed, in bytes, by the primary's last sample; `None` while there
     /// is nothing to compare, and for the primary.
     pub lag_bytes: Option<u64>,
+    /// It receives no WAL though the primary is there: what it shows grows old.
+    pub stalled: bool,
     /// `pg_stat_replication.state` (`streaming`, `catchup`, ...); empty for the primary and when
     /// unknown.
     pub replication_state: String,
@@ -70,6 +72,7 @@ impl NodeState {
             reported_role: Role::Unknown,
             timeline: 0,
             lag_bytes: None,
+            stalled: false,
             replication_state: String::new(),
             sync_state: String::new(),
             last_change: now,

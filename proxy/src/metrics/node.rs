@@ -114,6 +114,8 @@ pub struct NodeMetrics {
     pub primary: IntGauge,
     /// Bytes of WAL that the node has not replayed; 0 for the primary and while unknown.
     pub lag_bytes: IntGauge,
+    /// 1 while the node is a replica that receives WAL and was seen to catch up, else 0.
+    pub caught_up: IntGauge,
     /// Health checks that were answered.
     pub checks_passed: IntCounter,
     /// Health checks that failed or timed out, each try counted.
@@ -167,6 +169,7 @@ pub(super) struct NodeFamilies {
     up: IntGaugeVec,
     primary: IntGaugeVec,
     lag_bytes: IntGaugeVec,
+    caught_up: IntGaugeVec,
     checks: IntCounterVec,
 }
 
@@ -210,6 +213,11 @@ impl NodeFamilies {
                 "WAL that the node has not yet replayed; 0 while unknown.",
                 &["node"],
             )?,
+            caught_up: families.gauges(
+                "pgconvoy_node_caught_up",
+                "1 while the node is a replica that receives WAL and was seen to catch up.",
+                &["node"],
+            )?,
             checks: families.counters(
                 "pgconvoy_node_checks_total",
                 "Health checks of a node, each try counted, by result.",
@@ -232,6 +240,7 @@ impl NodeFamilies {
             up: self.up.with_label_values(&[node]),
             primary: self.primary.with_label_values(&[node]),
             lag_bytes: self.lag_bytes.with_label_values(&[node]),
+            caught_up: self.caught_up.with_label_values(&[node]),
             checks_passed: self.checks.with_label_values(&[node, "passed"]),
             checks_failed: self.checks.with_label_values(&[node, "failed"]),
         }

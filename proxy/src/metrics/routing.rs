@@ -12,6 +12,7 @@ pub struct RoutingFamilies {
     refusals: IntCounterVec,
     routes: IntCounterVec,
     catalogs: IntCounterVec,
+    shadows: IntCounterVec,
 }
 
 impl RoutingFamilies {
@@ -33,7 +34,18 @@ impl RoutingFamilies {
                 "Readings of a database's catalog, by outcome (passed, failed).",
                 &["outcome"],
             )?,
+            shadows: families.counters(
+                "pgconvoy_shadow_checks_total",
+                "Reads of replicas that were run on the primary, too, by result: same, differs, changed (on the \
+                 primary, meanwhile), skipped, failed.",
+                &["result"],
+            )?,
         })
+    }
+
+    /// Counts a shadow check; `result` is one of the fixed words of `session::shadow`.
+    pub fn shadowed(&self, result: &'static str) {
+        self.shadows.with_label_values(&[result]).inc();
     }
 
     /// Counts a read that a replica would not do; `reason` is one of the fixed words of `session::refusal`.

@@ -18,6 +18,9 @@ pub struct Facts {
     pub operators: Vec<(String, bool)>,
     /// Types, and whether casting to any of that name runs nothing volatile.
     pub types: Vec<(String, bool)>,
+    /// Names that only such tables have which stand alone: no trigger, rule, policy, child or cascading key, and
+    /// no function of a user in a default or a constraint.
+    pub plain: Vec<String>,
     /// Whether there is an unlogged table, which no standby can read.
     pub unlogged: bool,
     /// Relations that are more than a table.
@@ -44,6 +47,7 @@ pub struct Catalog {
     qualified: HashMap<(Vec<u8>, Vec<u8>), bool, FixedState>,
     operators: Names<bool>,
     types: Names<bool>,
+    plain: HashSet<Vec<u8>, FixedState>,
     unlogged: bool,
     unsafe_relations: HashSet<Vec<u8>, FixedState>,
 }
@@ -53,6 +57,9 @@ impl Catalog {
     pub(super) fn new(facts: &Facts) -> Self {
         let mut catalog = Self {
             version: FixedState::default().hash_one(facts).max(1),
+            plain: (facts.plain.iter())
+                .map(|name| name.clone().into_bytes())
+                .collect(),
             unlogged: facts.unlogged,
             ..Self::default()
         };
@@ -90,6 +97,11 @@ impl Catalog {
     #[must_use]
     pub fn version(&self) -> u64 {
         self.version
+    }
+
+    /// Whether that is a table that stands alone ([`Facts::plain`]).
+    pub(super) fn is_plain(&self, name: &[u8]) -> bool {
+        self.plain.contains(name)
     }
 
     /// Whether there is a table that no standby can read.

@@ -18,6 +18,7 @@ use super::route::{Command, Decision, Discard, Reason, Target, TransactionEffect
 use super::state;
 use super::statement::{self, Head};
 use super::suspicion;
+use super::tables::Tables;
 use super::walk;
 
 /// Classifies what begins at byte `at` of `sql`.
@@ -94,6 +95,7 @@ fn together(all: Decision, next: Decision) -> Decision {
         sequence: all.sequence.max(next.sequence),
         releases: all.releases || next.releases,
         unseen: all.unseen || next.unseen,
+        reads: all.reads.and(next.reads),
         discard: match next.discard {
             Discard::Nothing => all.discard,
             discard => discard,
@@ -103,7 +105,7 @@ fn together(all: Decision, next: Decision) -> Decision {
 }
 
 /// Lets a hint override what was found, where the grammar allows it.
-fn obey(hint: Hint, decision: Decision) -> Decision {
+pub(super) fn obey(hint: Hint, decision: Decision) -> Decision {
     match (hint, decision.target) {
         (Hint::Primary, target)
             if decision.local.is_none()
@@ -163,6 +165,7 @@ fn statement(knowledge: &Knowledge<'_>, tokens: &[Token<'_>]) -> Decision {
     if decision.local.is_some() {
         return decision;
     }
+    let trusted = knowledge.has_trusted();
     Decision {
         // State must be made where the session will stay.
         target: if pins.is_empty() {
@@ -173,7 +176,8 @@ fn statement(knowledge: &Knowledge<'_>, tokens: &[Token<'_>]) -> Decision {
         pins,
         sequence: state::sequence(tokens),
         releases: state::releases(tokens),
-        unseen: is_unseen(decision.reason) || runs_another(tokens) || knowledge.has_trusted(),
+        reads: if trusted { Tables::ALL } else { decision.reads },
+        unseen: is_unseen(decision.reason) || runs_another(tokens) || trusted,
         ..decision
     }
 }
@@ -252,7 +256,7 @@ fn judge(knowledge: &Knowledge<'_>, tokens: &[Token<'_>], command: Command) -> D
             return Decision::primary(reason, command);
         }
     };
-    let (walked, aliases) = walk::walk(&query, knowledge);
+    let (walked, aliases, reads) = walk::walk(&query, knowledge);
     let is_alias = |name: &Token<'_>| {
         aliases.iter().any(|alias| match name.kind {
             Kind::Word => name.text.eq_ignore_ascii_case(alias.value.as_bytes()),
@@ -263,7 +267,10 @@ fn judge(knowledge: &Knowledge<'_>, tokens: &[Token<'_>], command: Command) -> D
         .max(walked)
         .max(suspicion::calls(knowledge, tokens, is_alias))
     {
-        Finding::Safe => Decision::replica(Reason::ReadOnlySelect, command),
+        Finding::Safe => Decision {
+            reads,
+            ..Decision::replica(Reason::ReadOnlySelect, command)
+        },
         finding @ (Finding::ServerState | Finding::SessionState) => {
             Decision::quiet(finding.reason(), command)
         }

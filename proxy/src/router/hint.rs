@@ -5,10 +5,11 @@
 
 use super::lexer;
 
-/// What the comments before a statement ask for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Hint {
+/// What the comments before a statement, or its session, ask for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Hint {
     /// Nothing.
+    #[default]
     None,
     /// Run it on the primary.
     Primary,
@@ -17,6 +18,21 @@ pub(super) enum Hint {
 }
 
 impl Hint {
+    /// The hint by its word, in any case; `auto` and no word at all ask nothing.
+    #[must_use]
+    pub fn of(word: &str) -> Option<Self> {
+        let hints = [
+            ("primary", Self::Primary),
+            ("replica", Self::Replica),
+            ("auto", Self::None),
+            ("", Self::None),
+        ];
+        let found = hints
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case(word.trim()));
+        found.map(|(_, hint)| *hint)
+    }
+
     /// Of two hints the cautious one counts.
     const fn and(self, other: Self) -> Self {
         match (self, other) {

@@ -73,6 +73,11 @@ impl<'k> Knowledge<'k> {
         self.builtins.catalog(name)
     }
 
+    /// Whether a relation of that name is a table on which nothing depends that reads or writes another.
+    pub(super) fn is_plain_table(&self, name: &[u8]) -> bool {
+        self.catalog.is_some_and(|catalog| catalog.is_plain(name))
+    }
+
     /// Whether some relation of that name is not for replicas.
     pub(super) fn has_unsafe_relation(&self, name: &[u8]) -> bool {
         self.catalog.is_some_and(|catalog| catalog.has_unsafe(name))

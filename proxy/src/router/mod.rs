@@ -29,10 +29,12 @@ mod scope;
 mod state;
 mod statement;
 mod suspicion;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod views;
 mod walk;
+mod written;
 
 use cache::Cache;
 use fingerprint::Seed;
@@ -47,11 +49,14 @@ pub use cache::CacheStats;
 pub use catalog::{Catalog, Facts, Relation};
 pub use control::{Control, Isolation, Modes, control};
 pub use effect::{effects, places};
+pub use hint::Hint;
 pub use pins::{PinReason, PinSet};
 pub use route::{
     Command, Decision, Discard, Local, LocalCommand, Reason, SequenceUse, Target, TransactionEffect,
 };
 pub use scope::Scope;
+pub use statement::asks_position;
+pub use tables::Tables;
 pub use views::read as read_catalog;
 
 /// Text that is not certainly a plain write is looked into up to this many bytes, about two
@@ -150,6 +155,25 @@ impl Router {
         let shape = within(self.shape(sql), catalog);
         if let Some(decision) = self.recall(shape) {
             self.cache.insert(shape, decision.refused());
+        }
+    }
+
+    /// The decision on `sql` in a session that asks for this; what the statement itself says goes first.
+    #[must_use]
+    pub fn hinted(&self, sql: &[u8], decision: Decision, hint: Hint) -> Decision {
+        let own = hint::leading(sql).1;
+        if hint == Hint::None || own != Hint::None || decision.reason == Reason::SeveralStatements {
+            return decision;
+        }
+        classify::obey(hint, decision)
+    }
+
+    /// The tables that the write `sql` may change.
+    #[must_use]
+    pub fn written(&self, sql: &[u8], quoting: Quoting, catalog: Option<&Catalog>) -> Tables {
+        match quoting {
+            Quoting::Standard => written::written(&Knowledge::new(&self.builtins, catalog), sql),
+            Quoting::Unsafe => Tables::ALL,
         }
     }
 

@@ -4,6 +4,7 @@
 //! found, nor which nodes exist.
 
 use super::pins::PinSet;
+use super::tables::Tables;
 
 /// Which kind of node may run a statement.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -65,11 +66,13 @@ pub enum Reason {
     Quoting,
     /// The proxy answers it itself.
     Local,
+    /// Asks for a WAL position to hand on.
+    Position,
 }
 
 impl Reason {
     /// Every reason, in the order of declaration; for registering one metric child each.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::ReadOnlySelect,
         Self::Show,
         Self::Empty,
@@ -94,6 +97,7 @@ impl Reason {
         Self::TooLong,
         Self::Quoting,
         Self::Local,
+        Self::Position,
     ];
 
     /// The reason as a metric label, in snake case.
@@ -124,6 +128,7 @@ impl Reason {
             Self::TooLong => "too_long",
             Self::Quoting => "quoting",
             Self::Local => "local",
+            Self::Position => "position",
         }
     }
 }
@@ -279,6 +284,8 @@ pub struct Decision {
     pub unseen: bool,
     /// What it throws away of the server connection's state.
     pub discard: Discard,
+    /// The tables that it reads, if it only reads.
+    pub reads: Tables,
     /// Set when the proxy answers it itself.
     pub local: Option<Local>,
 }
@@ -297,6 +304,7 @@ impl Decision {
             releases: false,
             unseen: false,
             discard: Discard::Nothing,
+            reads: Tables::ALL,
             local: None,
         }
     }

@@ -3,7 +3,8 @@
 //! One table from the leading keyword to the decision. Must not parse queries: where a command
 //! holds one (EXPLAIN, COPY, DECLARE) it is found here and judged by `classify`.
 
-use super::lexer::{Kind, Token};
+use super::hint::leading;
+use super::lexer::{Kind, Lexer, Token};
 use super::route::{Command, Decision, Discard, Local, LocalCommand, Reason, TransactionEffect};
 
 /// What the first words make of a statement.
@@ -282,6 +283,26 @@ fn declare<'t, 'a>(tokens: &'t [Token<'a>]) -> Head<'t, 'a> {
     }
 }
 
+/// Whether the text asks for a WAL position to hand on.
+#[must_use]
+pub fn asks_position(sql: &[u8]) -> bool {
+    const LONGEST: usize = 1024;
+    let at = leading(sql).0;
+    let begins = |text: &[u8]| {
+        text.get(..4)
+            .is_some_and(|w| w.eq_ignore_ascii_case(b"show"))
+    };
+    if sql.len() > LONGEST || !begins(sql.get(at..).unwrap_or_default()) {
+        return false;
+    }
+    let tokens: Vec<Token<'_>> = Lexer::new(sql, at).collect();
+    let end = tokens.iter().position(|token| token.is_punct(b';'));
+    let one = tokens
+        .get(..end.unwrap_or(tokens.len()))
+        .unwrap_or_default();
+    matches!(head(one), Head::Decided(decision) if decision.reason == Reason::Position)
+}
+
 /// The tokens behind SHOW.
 fn show<'t, 'a>(tokens: &'t [Token<'a>]) -> Head<'t, 'a> {
     let local = match tokens {
@@ -290,6 +311,11 @@ fn show<'t, 'a>(tokens: &'t [Token<'a>]) -> Head<'t, 'a> {
         [name] if name.is_word("pool_backend_stats") => LocalCommand::PoolBackendStats,
         [route, next, ..] if route.is_word("route") && !next.is_punct(b'.') => {
             return own(Local::Route);
+        }
+        [own, point, name]
+            if own.is_word("pgconvoy") && point.is_punct(b'.') && name.is_word("position") =>
+        {
+            return Head::Decided(Decision::quiet(Reason::Position, Command::Other));
         }
         _ => return Head::Show(tokens),
     };

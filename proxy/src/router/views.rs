@@ -53,6 +53,7 @@ mod tests {
         let function =
             |schema: &str, name: &str, volatile| (schema.to_owned(), name.to_owned(), volatile);
         read(&Facts {
+            plain: Vec::new(),
             unlogged: false,
             functions: vec![
                 function("public", "stable_one", false),

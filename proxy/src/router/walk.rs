@@ -12,10 +12,12 @@ use sqlparser::ast::{
     TableFunctionArgs, TableSample, TableSampleKind, TableSampleMethod, TableWithJoins,
     WildcardAdditionalOptions, With,
 };
-use sqlparser::ast::{Expr, Ident, ObjectName};
+use sqlparser::ast::{Expr, Ident, ObjectName, ObjectNamePart};
 
 use super::finding::Finding;
 use super::knowledge::Knowledge;
+use super::tables::Tables;
+use super::written;
 
 /// A part of the tree that is still to be looked at.
 #[derive(Clone, Copy)]
@@ -33,18 +35,21 @@ pub(super) struct Walk<'a> {
     found: Finding,
     /// Names that are followed by a list of columns, which looks like a call.
     aliases: Vec<&'a Ident>,
+    /// The tables that it reads.
+    tables: Tables,
 }
 
-/// Walks all of `query`; gives the worst finding and the aliases that have a list of columns.
+/// Walks all of `query`; gives the worst finding, the aliases that have a list of columns, and the tables.
 pub(super) fn walk<'a>(
     query: &'a Query,
     knowledge: &'a Knowledge<'a>,
-) -> (Finding, Vec<&'a Ident>) {
+) -> (Finding, Vec<&'a Ident>, Tables) {
     let mut walk = Walk {
         knowledge,
         stack: vec![Node::Query(query)],
         found: Finding::Safe,
         aliases: Vec::new(),
+        tables: Tables::NONE,
     };
     while let Some(node) = walk.stack.pop() {
         match node {
@@ -54,7 +59,7 @@ pub(super) fn walk<'a>(
             Node::Expr(expr) => walk.expr(expr),
         }
     }
-    (walk.found, walk.aliases)
+    (walk.found, walk.aliases, walk.tables)
 }
 
 impl<'a> Walk<'a> {
@@ -348,7 +353,7 @@ impl<'a> Walk<'a> {
                 sample,
                 index_hints,
             } => {
-                self.table_function(name, args.as_ref());
+                self.relation(name, args.as_ref());
                 self.alias(alias.as_ref());
                 self.sample(sample.as_ref());
                 self.only_if(with_hints.is_empty() && version.is_none() && partitions.is_empty());
@@ -405,14 +410,21 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// A function in FROM, if it is one.
-    fn table_function(&mut self, name: &ObjectName, args: Option<&'a TableFunctionArgs>) {
-        let Some(TableFunctionArgs { args, settings }) = args else {
+    /// A function in FROM if it has arguments; else a relation, or the name of a WITH query.
+    fn relation(&mut self, name: &ObjectName, args: Option<&'a TableFunctionArgs>) {
+        if let Some(TableFunctionArgs { args, settings }) = args {
+            self.function_name(name);
+            self.only_if(settings.is_none());
+            self.arguments(args);
             return;
+        }
+        let read = match name.0.last() {
+            Some(ObjectNamePart::Identifier(name)) => {
+                written::table(self.knowledge, name.value.as_bytes())
+            }
+            Some(ObjectNamePart::Function(_)) | None => Tables::ALL,
         };
-        self.function_name(name);
-        self.only_if(settings.is_none());
-        self.arguments(args);
+        self.tables = self.tables.and(read);
     }
 
     fn sample(&mut self, sample: Option<&'a TableSampleKind>) {

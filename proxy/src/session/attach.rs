@@ -12,7 +12,7 @@ use super::replay::Replay;
 use super::{Demand, Detour, End, Session, failure};
 use crate::backend::connect::ConnectError;
 use crate::clock;
-use crate::cluster::{Node, NodeId, View, pick_read};
+use crate::cluster::{Freshness, Node, NodeId, View, pick_read};
 use crate::error::Report;
 use crate::pool::budget::Elsewhere;
 use crate::pool::checkout::Checkout;
@@ -67,7 +67,7 @@ impl Session {
             &view,
             &tuning,
             *demand,
-            self.wrote_at,
+            self.freshness(),
             self.detour.without(),
         );
         let Some(node) = node else { return Err(None) };
@@ -140,8 +140,8 @@ impl Session {
         let context = Arc::clone(&self.context);
         let pools = Arc::clone(&self.identity.pools);
         let registered = Arc::clone(self.identity.registration.client());
-        let (wrote_at, exclude) = (self.wrote_at, self.detour.without());
-        let find = find(&context, &pools, demand, (first, exclude), wrote_at, since);
+        let (fresh, exclude) = (self.freshness(), self.detour.without());
+        let find = find(&context, &pools, demand, (first, exclude), fresh, since);
         let mut find = pin!(find);
         registered.waiting();
         let mut deadline = pin!(tokio::time::sleep(notify.unwrap_or(limit)));
@@ -251,25 +251,20 @@ fn choose(
     view: &View,
     tuning: &Tuning,
     demand: Demand,
-    wrote_at: u64,
+    fresh: Freshness,
     exclude: Option<NodeId>,
 ) -> Option<NodeId> {
     if demand.target == Target::Primary || !tuning.split_reads {
         return view.primary;
     }
-    let wrote_at = if tuning.read_your_writes {
-        wrote_at
-    } else {
-        clock::NEVER
-    };
     let node = pick_read(
         view,
         &tuning.read_rules,
-        wrote_at,
+        &fresh,
         &mut context.rotation(),
         exclude,
     );
-    if wrote_at != clock::NEVER && node == view.primary {
+    if !fresh.is_any() && node == view.primary {
         context.cluster.want_positions();
     }
     node
@@ -281,7 +276,7 @@ async fn find(
     pools: &crate::pool::pools::TenantPools,
     demand: Demand,
     (mut first, mut exclude): (Option<NodeId>, Option<NodeId>),
-    wrote_at: u64,
+    fresh: Freshness,
     since: u64,
 ) -> Result<(Checkout, NodeId, bool), Report> {
     loop {
@@ -290,7 +285,7 @@ async fn find(
         let node = first
             .take()
             .filter(|node| demand.target == Target::Replica || view.primary == Some(*node))
-            .or_else(|| choose(context, &view, &tuning, demand, wrote_at, exclude));
+            .or_else(|| choose(context, &view, &tuning, demand, fresh, exclude));
         let Some(pool) = node.and_then(|node| pools.on(node)) else {
             exclude = None;
             wait_for_change(context, view.generation).await;

@@ -223,7 +223,7 @@ impl Session {
     fn log_control(&self, text: &[u8], decision: &Decision) {
         self.context.count_routed(decision.reason);
         self.identity.pools.tally.add(Stat::Queries, 1);
-        if self.context.tuning.load().log_queries {
+        if self.context.logs_decision() {
             self.log_statement(text, decision);
         }
     }

@@ -1,7 +1,7 @@
 //! What the sessions of one worker share, and what belongs to one session's identity.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -37,6 +37,17 @@ pub enum TransactionReads {
     UntilWrite,
 }
 
+/// Which writes a read must see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadYourWrites {
+    /// Those of its own session.
+    Session,
+    /// Those of all sessions of this instance to the tables that it reads.
+    Cluster,
+    /// None.
+    Off,
+}
+
 /// The settings of sessions; live.
 #[derive(Clone, Debug)]
 pub struct Tuning {
@@ -44,8 +55,10 @@ pub struct Tuning {
     pub split_reads: bool,
     /// Where the reads of a transaction run that may write.
     pub transaction_reads: TransactionReads,
-    /// Whether a session's reads must see its own writes.
-    pub read_your_writes: bool,
+    /// Which writes reads must see.
+    pub read_your_writes: ReadYourWrites,
+    /// How long ago at most a replica may have shown everything, in microseconds.
+    pub max_replica_delay: Option<u64>,
     /// Which replicas may answer.
     pub read_rules: ReadRules,
     /// Longest wait for a server connection.
@@ -56,12 +69,25 @@ pub struct Tuning {
     pub prepared_statements: usize,
     /// Whether statement texts may be logged.
     pub log_queries: bool,
+    /// One of so many decisions is logged.
+    pub log_routes: Option<u64>,
+    /// One of so many reads on replicas is compared with the primary's answer.
+    pub shadow_check: Option<u64>,
 }
 
 /// Answers the commands that need no server (`SHOW POOL_NODES` and its siblings).
 pub trait Console: Send + Sync {
     /// The answer; `read_node` is the node that answered this session's last read.
     fn answer(&self, command: LocalCommand, read_node: Option<NodeId>) -> Table;
+}
+
+/// What one worker has to do with shadow checks.
+#[derive(Debug, Default)]
+pub(super) struct Shadow {
+    /// Reads that might have been checked.
+    pub(super) reads: AtomicU64,
+    /// One is being checked.
+    pub(super) running: AtomicBool,
 }
 
 /// A worker's own: nothing here is contended.
@@ -82,6 +108,9 @@ pub struct Context {
     pub clients: AtomicUsize,
     /// Statements by why they were routed so, in the order of [`Reason::ALL`].
     routed: RoutedMetrics,
+    /// Decisions counted for the log.
+    decisions: AtomicU64,
+    pub(super) shadow: Shadow,
     router: Mutex<Router>,
     rotation: Mutex<Rotation>,
     #[allow(
@@ -106,7 +135,9 @@ impl std::fmt::Debug for Context {
 type Spaces = HashMap<(Arc<str>, ParameterSet), Arc<Space>>;
 
 /// Parameters that change what a statement's text means.
-const MEANING: [&str; 4] = [
+/// And where it goes.
+const MEANING: [&str; 5] = [
+    "pgconvoy.route",
     "search_path",
     "role",
     "session_authorization",
@@ -140,6 +171,8 @@ impl Context {
         Self {
             worker,
             routed,
+            decisions: AtomicU64::new(0),
+            shadow: Shadow::default(),
             cluster,
             pools,
             metrics,
@@ -163,6 +196,18 @@ impl Context {
     /// Counts a statement that was routed for this reason.
     pub(super) fn count_routed(&self, reason: Reason) {
         self.routed.count(reason as usize);
+    }
+
+    /// Whether the present decision is one to be logged, for its text or as a sample.
+    pub(super) fn logs_decision(&self) -> bool {
+        let tuning = self.tuning.load();
+        let count = |every| {
+            self.decisions
+                .fetch_add(1, Ordering::Relaxed)
+                .is_multiple_of(every)
+        };
+        let sampled = tuning.log_routes.is_some_and(count);
+        sampled || tuning.log_queries
     }
 
     /// Brings the counters of routes up to date.

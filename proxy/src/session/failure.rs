@@ -16,7 +16,7 @@ use crate::pool::pools::TenantPools;
 use crate::protocol::error_fields::{ErrorFields, ErrorView, Severity};
 use crate::protocol::frame::{self, FrameError, Frontend, Header, TransactionStatus};
 use crate::protocol::{sqlstate, to_client};
-use crate::router::{Decision, PinReason, Reason, Target};
+use crate::router::{Decision, PinReason, Reason, Tables, Target};
 
 /// How often a read is run again: one that takes its servers down must not go through them all.
 const REPLAYS: u8 = 2;
@@ -97,7 +97,7 @@ impl Session {
         let commits = commits && ran == Ran::Perhaps;
         if commits || self.transaction.wrote {
             // Whatever was written of it must be seen by what comes next.
-            self.wrote_at = crate::clock::now();
+            self.note_write(Tables::ALL, crate::clock::now());
         }
         let report = if commits {
             outcome_unknown(report)

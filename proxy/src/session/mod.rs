@@ -11,6 +11,7 @@ mod bind;
 mod close;
 mod context;
 mod failure;
+mod fresh;
 mod intake;
 mod io;
 mod local;
@@ -29,6 +30,7 @@ mod run;
 mod running;
 mod settings;
 mod settle;
+mod shadow;
 mod stale;
 mod statements;
 mod translate;
@@ -40,7 +42,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use self::attach::Link;
 use self::begin::Beginning;
 use self::context::Buffers;
-pub use self::context::{Admitted, Console, Context, PoolMode, TransactionReads, Tuning};
+pub use self::context::{
+    Admitted, Console, Context, PoolMode, ReadYourWrites, TransactionReads, Tuning,
+};
 use self::io::Event;
 use self::parameters::Parameters;
 use self::pins::Pins;
@@ -55,7 +59,7 @@ use crate::pool::pools::TenantPools;
 use crate::pool::stats::Stat;
 use crate::protocol::frame::TransactionStatus;
 use crate::registry::{Activity, Registration, Signal};
-use crate::router::{Isolation, Quoting, Target};
+use crate::router::{Isolation, Quoting, Tables, Target};
 
 /// A session's fixed part, from its login.
 #[derive(Debug)]
@@ -141,6 +145,8 @@ struct Transaction {
     failed: bool,
     /// Whether a procedure has run since then, which may have committed something.
     called: bool,
+    /// The tables that it may have written, where that is followed.
+    tables: Tables,
 }
 
 impl Transaction {
@@ -150,7 +156,16 @@ impl Transaction {
         wrote: false,
         failed: false,
         called: false,
+        tables: Tables::NONE,
     };
+
+    /// A statement may have written these tables, or none at all.
+    fn note_write(&mut self, tables: Option<Tables>) {
+        if let Some(tables) = tables {
+            self.wrote = true;
+            self.tables = self.tables.and(tables);
+        }
+    }
 }
 
 /// Where a read that has failed goes next.
@@ -262,6 +277,8 @@ pub struct Session {
     sequences_on: u64,
     /// What follows from its parameters.
     makes: Makes,
+    /// What its own settings ask of routing.
+    asks: fresh::Asks,
     /// When this session last wrote ([`clock::now`]).
     wrote_at: u64,
     /// The node that answered the last read.
@@ -340,6 +357,7 @@ impl Session {
             untold: false,
             sequences_on: 0,
             makes: Makes::default(),
+            asks: fresh::Asks::default(),
             wrote_at: clock::NEVER,
             read_node: None,
             transaction_began: clock::NEVER,

@@ -11,9 +11,12 @@ use super::intake::enough;
 use super::io::CLIENT_IN_MAX;
 use super::statements::Statement;
 use super::{Demand, End, Session, Step, failure};
+use crate::cluster::Position;
 use crate::protocol::frame::{self, Frontend, HEADER, Header};
 use crate::protocol::messages;
-use crate::router::{Decision, Reason, Scope, SequenceUse, Target};
+use crate::router::{
+    self, Decision, Hint, Reason, Scope, SequenceUse, Tables, Target, TransactionEffect,
+};
 
 /// The portals that a batch uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,6 +50,8 @@ pub(super) struct Plan {
     opens_block: bool,
     /// It calls what writes, or takes locks.
     pub(super) calls_writer: bool,
+    /// The tables that it reads.
+    pub(super) reads: Tables,
     /// The transaction that its next statement runs in.
     scope: Scope,
 }
@@ -77,6 +82,11 @@ impl Plan {
         self.opens_block |= decision.transaction.needs_a_block();
         self.calls_writer |= decision.reason == Reason::WriteFunction;
         if decision.local.is_none() {
+            // What a transaction reads later is not known.
+            let all = matches!(self.scope, Scope::ReadOnly | Scope::UntilWrite)
+                || decision.transaction != TransactionEffect::None;
+            let reads = if all { Tables::ALL } else { decision.reads };
+            self.reads = self.reads.and(reads);
             self.demand(self.scope.target(decision));
             self.scope = self.scope.behind(decision);
         }
@@ -145,7 +155,7 @@ impl Session {
     /// Looks at the batch; true when it is known what it needs.
     pub(super) fn look_ahead(&mut self) -> Result<bool, End> {
         if self.plan.scanned == 0 {
-            self.version = self.database.version();
+            self.version = self.decided_by();
             self.plan.scope = self.scope();
         }
         loop {
@@ -259,7 +269,11 @@ impl Session {
     pub(super) fn decide(&self, text: &[u8]) -> Decision {
         let catalog = self.database.catalog();
         let mut router = self.context.router();
-        router.decide_in(text, self.quoting, catalog.as_deref())
+        let decision = router.decide_in(text, self.quoting, catalog.as_deref());
+        match self.asks.route {
+            Hint::None => decision,
+            hint => router.hinted(text, decision, hint),
+        }
     }
 
     /// The name again if its statement was decided by another catalog.
@@ -370,8 +384,19 @@ impl Session {
         }
         let parse = messages::parse(body).map_err(|e| malformed(&e))?;
         let definition = &body[parse.name.len() + 1..];
+        if router::asks_position(parse.query) {
+            let asked = question(definition, parse.query);
+            let decide = || self.decide(parse.query);
+            return Ok(self.space.intern(&asked, self.version, decide));
+        }
         Ok(self
             .space
             .intern(definition, self.version, || self.decide(parse.query)))
     }
+}
+
+/// The definition of a statement that asks for a WAL position, as servers understand it.
+fn question(definition: &[u8], query: &[u8]) -> Vec<u8> {
+    let types = definition.get(query.len()..).unwrap_or_default();
+    [Position::QUESTION.as_bytes(), types].concat()
 }

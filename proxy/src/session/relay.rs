@@ -245,8 +245,8 @@ impl Session {
             | Backend::ReadyForQuery
             | Backend::RowDescription => {}
         }
-        if ends_statement(kind) && buffers.replies.front_writes() {
-            self.transaction.wrote = true;
+        if ends_statement(kind) {
+            self.transaction.note_write(buffers.replies.front_writes());
         }
         let after = match buffers.replies.on(kind) {
             Verdict::Answer => {
@@ -323,7 +323,8 @@ impl Session {
         if status == TransactionStatus::Idle {
             self.identity.registration.client().transaction_ended();
             if std::mem::take(&mut self.transaction.wrote) {
-                self.wrote_at = now;
+                let tables = std::mem::take(&mut self.transaction.tables);
+                self.note_write(tables, now);
             }
             // A later batch may have bound portals already.
             if !more {

@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use super::rewrite::{Changes, Part};
 use super::run::Run;
 use crate::backend::prepared::StatementId;
+use crate::router::Tables;
 
 /// What to take back when a Parse or Close turns out not to have happened. `U` is the session's
 /// own note of it.
@@ -164,11 +165,11 @@ impl<U> Replies<U> {
             .any(|r| matches!(r, Reply::Query(run) | Reply::Execute(run) if run.commits))
     }
 
-    /// Whether what is being answered may have written.
-    pub(crate) fn front_writes(&self) -> bool {
+    /// The tables that what is being answered may have written, if it may have written at all.
+    pub(crate) fn front_writes(&self) -> Option<Tables> {
         match self.queue.front() {
-            Some(Reply::Query(run) | Reply::Execute(run)) => run.writes,
-            Some(Reply::Function) => true,
+            Some(Reply::Query(run) | Reply::Execute(run)) => run.writes.then_some(run.tables),
+            Some(Reply::Function) => Some(Tables::ALL),
             Some(
                 Reply::Parse { .. }
                 | Reply::Bind { .. }
@@ -181,7 +182,7 @@ impl<U> Replies<U> {
                 | Reply::Local { .. }
                 | Reply::LocalReady { .. },
             )
-            | None => false,
+            | None => None,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::Session;
 use crate::clock;
-use crate::cluster::candidates;
+use crate::cluster::{Freshness, candidates};
 use crate::router::{self, Target};
 use crate::status::{Column, Table};
 
@@ -30,14 +30,15 @@ impl Session {
                 Target::Replica => "replica",
             }
         };
+        let fresh = self.freshness_for(decision.reads);
         let row = [
             target.to_owned(),
-            self.destination(target),
+            self.destination(target, fresh),
             decision.reason.as_str().to_owned(),
             self.holder(),
             names.functions.join(", "),
             names.relations.join(", "),
-            self.freshness(target),
+            told(target, fresh),
         ];
         Table {
             columns: COLUMNS,
@@ -46,7 +47,7 @@ impl Session {
     }
 
     /// The node, or those that would take turns.
-    fn destination(&self, target: &str) -> String {
+    fn destination(&self, target: &str, fresh: Freshness) -> String {
         if let Some(link) = self.link.as_ref().filter(|_| self.is_held()) {
             return link.node.label.clone();
         }
@@ -56,7 +57,7 @@ impl Session {
             view.primary()
                 .map_or_else(String::new, |p| p.node.label.clone())
         };
-        let replicas = candidates(&view, &tuning.read_rules, self.wrote_by(&tuning));
+        let replicas = candidates(&view, &tuning.read_rules, fresh);
         let replicas: Vec<&str> = replicas.map(|state| state.node.label.as_str()).collect();
         match target {
             "pgconvoy" => String::new(),
@@ -78,25 +79,21 @@ impl Session {
         }
         holders.join(", ")
     }
+}
 
-    fn wrote_by(&self, tuning: &super::Tuning) -> u64 {
-        if tuning.read_your_writes {
-            self.wrote_at
-        } else {
-            clock::NEVER
-        }
+/// What a replica must have replayed.
+fn told(target: &str, fresh: Freshness) -> String {
+    if target != "replica" {
+        return String::new();
     }
-
-    /// What a replica must have replayed.
-    fn freshness(&self, target: &str) -> String {
-        let wrote_at = self.wrote_by(&self.context.tuning.load());
-        match (target, wrote_at) {
-            ("replica", clock::NEVER) => "any".to_owned(),
-            ("replica", at) => {
-                let ago = clock::now().saturating_sub(at) / 1000;
-                format!("after this session's write {ago} ms ago")
-            }
-            _ => String::new(),
-        }
+    if fresh.is_any() {
+        return "any".to_owned();
     }
+    let written = (fresh.wrote_at != clock::NEVER).then(|| {
+        let ago = clock::now().saturating_sub(fresh.wrote_at) / 1000;
+        format!("after a write {ago} ms ago")
+    });
+    let position = fresh.position.map(|position| format!("up to {position}"));
+    let all: Vec<String> = written.into_iter().chain(position).collect();
+    all.join(", ")
 }

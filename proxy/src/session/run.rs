@@ -2,7 +2,7 @@
 
 use super::rewrite::{Changes, Part};
 use crate::backend::prepared::StatementId;
-use crate::router::{Command, Effect};
+use crate::router::{Command, Effect, Tables};
 
 /// A statement that runs: what to count and remember when it is done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub(crate) struct Run {
     pub(crate) statement: StatementId,
     /// Whether it may have written.
     pub(crate) writes: bool,
+    /// The tables that it may write, where that is followed.
+    pub(crate) tables: Tables,
     /// Whether it ends a transaction: its outcome is unknown when the connection breaks.
     pub(crate) commits: bool,
     /// Whether it may take prepared statements away.

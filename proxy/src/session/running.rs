@@ -68,13 +68,32 @@ impl Session {
         client.set_pins(self.pins.held().bits());
     }
 
-    /// `log.queries` asked for it.
+    /// For who wants to look at what is decided.
+    pub(super) fn note_decision(&self, text: &[u8], decision: &Decision) {
+        let tuning = self.context.tuning.load();
+        if let Some(every) = tuning.shadow_check {
+            self.shadow(decision, text, every);
+        }
+        if (tuning.log_queries || tuning.log_routes.is_some()) && self.context.logs_decision() {
+            self.log_statement(text, decision);
+        }
+    }
+
+    /// `log.queries` or `log.routes` asked for it.
     pub(super) fn log_statement(&self, text: &[u8], decision: &Decision) {
+        let tuning = self.context.tuning.load();
+        let shape = self.context.router().shape(text);
+        let query = if tuning.log_queries {
+            String::from_utf8_lossy(text)
+        } else {
+            "(log.queries is off)".into()
+        };
         tracing::info!(
             client = %self.identity.address,
             node = self.link.as_ref().map_or("", |l| l.node.label.as_str()),
             reason = decision.reason.as_str(),
-            query = %String::from_utf8_lossy(text),
+            shape = format!("{shape:032x}"),
+            %query,
             "statement"
         );
     }
@@ -167,7 +186,13 @@ impl Session {
         }
     }
 
-    pub(super) fn run_of(&self, decision: &Decision, effects: Vec<Effect>) -> Run {
+    /// What is noted of the statement on its way, whose text is `sql` where all of it is there.
+    pub(super) fn run_of(
+        &self,
+        decision: &Decision,
+        effects: Vec<Effect>,
+        sql: Option<&[u8]>,
+    ) -> Run {
         let parts = effects.into_iter().map(Part::Clients).rev().collect();
         let ends = match decision.transaction {
             TransactionEffect::Commit
@@ -194,6 +219,7 @@ impl Session {
             command: decision.command,
             statement: 0,
             writes: decision.writes,
+            tables: self.tables_of(sql, decision),
             commits,
             discards: decision.discard != Discard::Nothing,
             parts,

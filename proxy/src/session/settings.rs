@@ -173,6 +173,8 @@ impl Session {
         self.parameters.share(common);
         let current = self.parameters.current();
         self.space = (self.context).space(&self.database.name, current);
+        self.asks_anew();
+        let current = self.parameters.current();
         self.makes = Makes {
             serializable: says(current, "default_transaction_isolation", "serializable"),
             temporary: says(current, "search_path", "pg_temp"),

@@ -11,9 +11,10 @@ use super::rewrite::{self, Changes, Rewritten};
 use super::run::Run;
 use super::statements::{Rename, Undo};
 use super::{Batch, End, Phase, Rest, Session, Step};
+use crate::cluster::Position;
 use crate::protocol::frame::{Frontend, HEADER, Header, TransactionStatus};
 use crate::protocol::{messages, to_server};
-use crate::router::{Command, Discard, Effect};
+use crate::router::{Command, Decision, Discard, Effect, Reason, Tables};
 
 /// A batch's messages are kept up to this size, to be run again where that can be.
 const REPLAY_MAX: usize = 16 * 1024;
@@ -123,14 +124,18 @@ impl Session {
             decision.effects(text.strip_suffix(b"\0").unwrap_or(text), self.quoting, &[])
         });
         self.about_to_run(&decision, effects.as_deref());
-        if let (true, Some(buffers)) = (self.context.tuning.load().log_queries, &self.buffers) {
+        if let Some(buffers) = &self.buffers {
             let there = header.len.min(buffers.client_in.len());
             let text = &buffers.client_in[HEADER..there];
-            self.log_statement(text.strip_suffix(b"\0").unwrap_or(text), &decision);
+            self.note_decision(text.strip_suffix(b"\0").unwrap_or(text), &decision);
         }
         let effects = effects.unwrap_or_default();
-        let rewritten = self.rewrite(header, &effects);
-        let mut run = self.run_of(&decision, effects);
+        let rewritten = self.rewrite(header, &decision, &effects);
+        let text = self.buffers.as_deref().and_then(|buffers| {
+            let text = buffers.client_in.get(HEADER..header.len)?;
+            Some(text.strip_suffix(b"\0").unwrap_or(text))
+        });
+        let mut run = self.run_of(&decision, effects, text);
         let buffers = self.buffers();
         let there = header.len.min(buffers.client_in.len());
         if let Some(text) = rewritten {
@@ -151,7 +156,15 @@ impl Session {
     }
 
     /// What goes in place of a Query that means something else on a shared connection.
-    fn rewrite(&self, header: Header, effects: &[Effect]) -> Option<Rewritten> {
+    fn rewrite(
+        &self,
+        header: Header,
+        decision: &Decision,
+        effects: &[Effect],
+    ) -> Option<Rewritten> {
+        if decision.reason == Reason::Position {
+            return Some(Rewritten::of(Position::QUESTION));
+        }
         let text = (self.buffers.as_deref()?.client_in).get(HEADER..header.len)?;
         let text = text.strip_suffix(b"\0").unwrap_or(text);
         let holds = |name: &str| self.statements.get(name.as_bytes()).is_some();
@@ -228,12 +241,14 @@ impl Session {
                 let bound = self.statements.values(&portal);
                 let effects = decision.effects(statement.text(), self.quoting, bound);
                 self.about_to_run(&decision, effects.as_deref());
-                if self.context.tuning.load().log_queries {
-                    self.log_statement(statement.text(), &decision);
-                }
+                self.note_decision(statement.text(), &decision);
                 Run {
                     statement: statement.id,
-                    ..self.run_of(&decision, effects.unwrap_or_default())
+                    ..self.run_of(
+                        &decision,
+                        effects.unwrap_or_default(),
+                        Some(statement.text()),
+                    )
                 }
             }
             // A cursor of DECLARE, or an error that the server will name.
@@ -241,6 +256,7 @@ impl Session {
                 command: Command::Other,
                 statement: 0,
                 writes: true,
+                tables: Tables::ALL,
                 commits: false,
                 discards: false,
                 parts: Vec::new(),

@@ -22,6 +22,7 @@ mod drivers;
 mod dump_restore;
 mod failover;
 mod fairness;
+mod freshness;
 mod garbage;
 mod hard_cases;
 mod harness;

@@ -3,13 +3,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use futures_util::FutureExt;
 
 use super::super::health::Facts;
-use super::super::{NodeSpec, ReadRules, Rotation, pick_read};
+use super::super::{Freshness, NodeSpec, ReadRules, Rotation, pick_read};
 use super::*;
 
 /// A keeper that hears what a test tells it, at times that the test sets.
 struct Scene {
     keeper: Keeper,
     now: AtomicU64,
+    /// What replicas say of their stream.
+    streams: Option<bool>,
 }
 
 impl Scene {
@@ -31,12 +33,14 @@ impl Scene {
             check_retries: 0,
             position_period: Duration::from_millis(100),
             catalog_refresh: None,
+            tables_apart: false,
         };
         assert!(!format!("{settings:?}").contains("secret"));
         let keeper = Keeper::new(cluster, Arc::new(ArcSwap::from_pointee(settings)), metrics);
         Self {
             keeper,
             now: AtomicU64::new(10),
+            streams: Some(true),
         }
     }
 
@@ -68,6 +72,7 @@ impl Scene {
             Finding::Answered(Answer {
                 asked_at,
                 position,
+                streams: self.streams,
                 facts,
             }),
         );
@@ -103,7 +108,13 @@ impl Scene {
         let other = NodeId(3 - node);
         let mut rotation = Rotation::new();
         let rules = ReadRules::default();
-        pick_read(&view, &rules, at, &mut rotation, Some(other)) == Some(NodeId(node))
+        pick_read(
+            &view,
+            &rules,
+            &Freshness::since(at),
+            &mut rotation,
+            Some(other),
+        ) == Some(NodeId(node))
     }
 
     fn lag(&self, node: usize) -> Option<u64> {
@@ -149,6 +160,70 @@ fn lag_is_shown_in_bytes_and_is_not_a_change_to_wake_for() {
     let node = Arc::clone(scene.keeper.cluster.node(NodeId(1)).unwrap());
     assert_eq!(node.metrics.lag_bytes.get(), 50);
     assert_eq!(scene.keeper.cluster.view().generation, generation);
+}
+
+#[test]
+fn a_replica_that_receives_nothing_is_not_read_while_the_primary_is_there() {
+    let mut scene = Scene::running();
+    scene.leads(0, 1, 100);
+    assert!(scene.may_read(1, clock::NEVER));
+    scene.streams = Some(false);
+    scene.follows(1, 1, 100);
+    assert!(
+        scene.may_read(1, clock::NEVER),
+        "the primary may be gone, too"
+    );
+    scene.leads(0, 1, 100);
+    assert!(!scene.may_read(1, clock::NEVER));
+    assert!(scene.may_read(2, clock::NEVER));
+    scene.fails(0);
+    assert!(scene.may_read(1, clock::NEVER), "nobody leads: reads go on");
+    scene.leads(0, 1, 100);
+    scene.streams = None;
+    scene.follows(1, 1, 100);
+    assert!(scene.may_read(1, clock::NEVER), "it may not be seen");
+}
+
+#[test]
+fn a_replica_is_not_read_before_it_was_seen_to_catch_up() {
+    let mut scene = Scene::new();
+    scene.leads(0, 1, 100);
+    scene.follows(2, 1, 100);
+    scene.follows(1, 1, 40);
+    assert!(!scene.may_read(1, clock::NEVER));
+    assert!(scene.keeper.cluster.positions_wanted());
+    scene.leads(0, 1, 100);
+    scene.follows(1, 1, 100);
+    scene.follows(2, 1, 100);
+    assert!(scene.may_read(1, clock::NEVER));
+    assert!(!scene.keeper.cluster.positions_wanted());
+}
+
+#[test]
+fn a_position_is_reached_when_it_is_replayed_on_its_timeline_or_a_later_one() {
+    let mut scene = Scene::running();
+    scene.leads(0, 1, 100);
+    let shows = |scene: &Scene, text: &str| {
+        let position = crate::cluster::Position::parse(text);
+        assert!(position.is_some());
+        let demanded = Freshness {
+            position,
+            ..Freshness::ANY
+        };
+        let view = scene.keeper.cluster.view();
+        let rules = ReadRules::default();
+        let mut rotation = Rotation::new();
+        pick_read(&view, &rules, &demanded, &mut rotation, None) != Some(NodeId(0))
+    };
+    assert!(shows(&scene, "00000001:0/64:8192"));
+    assert!(!shows(&scene, "00000001:0/65:8192"));
+    assert!(!shows(&scene, "00000002:0/64:8192"));
+    scene.follows(1, 1, 8192);
+    assert!(
+        shows(&scene, "00000001:0/2018:8192"),
+        "behind the page's header"
+    );
+    assert!(!shows(&scene, "00000001:0/2019:8192"));
 }
 
 #[test]

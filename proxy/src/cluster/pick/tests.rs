@@ -26,6 +26,7 @@ fn view(weights: &[u32]) -> View {
         state.role = Role::Replica;
         state.timeline = 1;
         state.lag_bytes = Some(0);
+        state.node.set_fresh_as_of(1);
     }
     view.nodes[0].role = Role::Primary;
     view.primary = Some(NodeId(0));
@@ -36,7 +37,15 @@ fn view(weights: &[u32]) -> View {
 fn picks(view: &View, rules: &ReadRules, wrote_at: u64, count: usize) -> Vec<u16> {
     let mut rotation = Rotation::new();
     (0..count)
-        .filter_map(|_| pick_read(view, rules, wrote_at, &mut rotation, None))
+        .filter_map(|_| {
+            pick_read(
+                view,
+                rules,
+                &Freshness::since(wrote_at),
+                &mut rotation,
+                None,
+            )
+        })
         .map(|id| id.0)
         .collect()
 }
@@ -146,11 +155,23 @@ fn the_excluded_node_is_never_named_not_even_for_want_of_another() {
     let view = view(&[1, 1, 1]);
     let mut rotation = Rotation::new();
     for _ in 0..4 {
-        let id = pick_read(&view, &PLAIN, 0, &mut rotation, Some(NodeId(1)));
+        let id = pick_read(
+            &view,
+            &PLAIN,
+            &Freshness::since(0),
+            &mut rotation,
+            Some(NodeId(1)),
+        );
         assert_eq!(id, Some(NodeId(2)));
     }
     assert_eq!(
-        pick_read(&view, &PLAIN, 9, &mut rotation, Some(NodeId(0))),
+        pick_read(
+            &view,
+            &PLAIN,
+            &Freshness::since(9),
+            &mut rotation,
+            Some(NodeId(0))
+        ),
         None
     );
 }
@@ -187,7 +208,7 @@ proptest! {
         }
         let mut rotation = Rotation::new();
         for _ in 0..turns {
-            let named = pick_read(&view, &PLAIN, wrote_at, &mut rotation, exclude.map(NodeId));
+            let named = pick_read(&view, &PLAIN, &Freshness::since(wrote_at), &mut rotation, exclude.map(NodeId));
             let Some(id) = named else { continue };
             prop_assert_ne!(Some(id.0), exclude);
             if id != NodeId(0) {

@@ -119,6 +119,7 @@ fn reply(number: usize, sent: Sent) -> Reply<usize> {
         command: Command::Select,
         statement: 0,
         writes: false,
+        tables: crate::router::Tables::NONE,
         commits: false,
         discards: false,
         parts: Vec::new(),

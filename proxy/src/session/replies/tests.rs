@@ -7,6 +7,7 @@ const READ: Run = Run {
     command: Command::Select,
     statement: 0,
     writes: false,
+    tables: crate::router::Tables::NONE,
     commits: false,
     discards: false,
     parts: Vec::new(),
