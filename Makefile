@@ -13,7 +13,8 @@ help:
 	@echo "make demo    a primary, two replicas and pgconvoy on 127.0.0.1:5430, until Ctrl-C"
 	@echo "make test    everything that is tested (installs PostgreSQL and the drivers if missing)"
 	@echo "make lint    formatting, clippy, dependencies, file lengths"
-	@echo "make regress PostgreSQL's own regression suite, direct and through pgconvoy, and the difference"
+	@echo "make regress PostgreSQL's own regression suite, direct and through pgconvoy, and the difference;"
+	@echo "             with reads split: REPLICAS=2 MODE=remote_apply|async"
 	@echo "make differential made-up pipelines, direct and through pgconvoy: COUNT=50000 SEED=1"
 	@echo "make isolation 200 clients' session state over 5 server connections: SECONDS=60 SEED=1"
 	@echo "make freshness inserts read back by 50 clients while replay stands still: SECONDS=60"
@@ -57,7 +58,7 @@ bench:
 # One minute after the build; make regress ONLY="date guc" runs some of it.
 regress:
 	$(CARGO) build --release -p pgconvoy
-	@scripts/regress.sh $(ONLY)
+	@REPLICAS=$(or $(REPLICAS),0) MODE=$(or $(MODE),remote_apply) scripts/regress.sh $(ONLY)
 
 # Each difference is told once, with the shortest session that shows it. The same seed makes the same sessions.
 COUNT ?= 50000
