@@ -278,13 +278,30 @@ fn judge(knowledge: &Knowledge<'_>, tokens: &[Token<'_>], command: Command) -> D
     }
 }
 
+/// Whether this is nothing, or names in brackets.
+fn is_columns(tokens: &[Token<'_>]) -> bool {
+    let Some((open, rest)) = tokens.split_first() else {
+        return true;
+    };
+    let pairs = rest.as_chunks::<2>();
+    let name = |token: &Token<'_>| matches!(token.kind, Kind::Word | Kind::Quoted);
+    let ends = |token: &Token<'_>, last| token.is_punct(if last { b')' } else { b',' });
+    open.is_punct(b'(')
+        && pairs.1.is_empty()
+        && !pairs.0.is_empty()
+        && pairs
+            .0
+            .iter()
+            .enumerate()
+            .all(|(at, [column, end])| name(column) && ends(end, at + 1 == pairs.0.len()))
+}
+
 /// COPY of a relation to the client.
 fn copy_out(knowledge: &Knowledge<'_>, relation: &[Token<'_>]) -> Decision {
     let columns = relation.iter().position(|token| token.is_punct(b'('));
-    let name = relation
-        .get(..columns.unwrap_or(relation.len()))
-        .unwrap_or_default();
-    let plain = matches!(name.len(), 1 | 3)
+    let (name, columns) = relation.split_at(columns.unwrap_or(relation.len()));
+    let plain = is_columns(columns)
+        && matches!(name.len(), 1 | 3)
         && name
             .iter()
             .all(|token| matches!(token.kind, Kind::Word | Kind::Quoted) || token.is_punct(b'.'));

@@ -112,9 +112,22 @@ enum Mode {
     Serializable,
 }
 
+/// Whether these are names, values and commas only, which can neither hide nor do anything.
+fn is_list(tokens: &[Token<'_>]) -> bool {
+    tokens.iter().all(|token| match token.kind {
+        Kind::Word | Kind::Quoted | Kind::Number | Kind::Text => true,
+        Kind::Punct => token.is_punct(b','),
+        Kind::Operator => matches!(token.text, b"-" | b"+" | b"*"),
+        Kind::UnicodeQuoted | Kind::Param | Kind::Bad => false,
+    })
+}
+
 /// Of several modes SERIALIZABLE decides, else the last access mode.
 fn mode(tokens: &[Token<'_>]) -> Mode {
     let mut mode = Mode::Default;
+    if !is_list(tokens) {
+        return mode;
+    }
     for (at, token) in tokens.iter().enumerate() {
         let next = |word: &str| tokens.get(at + 1).is_some_and(|next| next.is_word(word));
         if token.is_word("serializable") {
@@ -189,6 +202,7 @@ fn explain<'t, 'a>(mut tokens: &'t [Token<'a>]) -> Head<'t, 'a> {
         && !begins_query(option)
     {
         let close = tokens.iter().position(|token| token.is_punct(b')'));
+        let close = close.filter(|close| tokens.get(1..*close).is_some_and(is_list));
         tokens = close
             .and_then(|close| tokens.get(close + 1..))
             .unwrap_or_default();
@@ -250,9 +264,36 @@ fn begins_options(tokens: &[Token<'_>]) -> bool {
         "force",
         "encoding",
     ];
-    tokens
-        .first()
-        .is_none_or(|first| first.is_punct(b'(') || OLD.iter().any(|word| first.is_word(word)))
+    let (with, new) = match tokens {
+        [with, rest @ ..] if with.is_word("with") => (true, rest),
+        _ => (false, tokens),
+    };
+    match new {
+        [open, options @ .., close] if open.is_punct(b'(') && close.is_punct(b')') => {
+            is_options(options)
+        }
+        [first, ..] => (with || OLD.iter().any(|word| first.is_word(word))) && is_list(new),
+        [] => true,
+    }
+}
+
+/// Options and their values, of which only those that begin with FORCE may be lists in brackets.
+fn is_options(mut tokens: &[Token<'_>]) -> bool {
+    while let Some(open) = tokens.iter().position(|token| token.is_punct(b'(')) {
+        let (before, list) = tokens.split_at(open);
+        let forces = before.last().is_some_and(|name| {
+            let start = name.text.get(..6).unwrap_or_default();
+            name.kind == Kind::Word && start.eq_ignore_ascii_case(b"force_")
+        });
+        let Some(close) = list.iter().position(|token| token.is_punct(b')')) else {
+            return false;
+        };
+        if !forces || !is_list(before) || !list.get(1..close).is_some_and(is_list) {
+            return false;
+        }
+        tokens = list.get(close + 1..).unwrap_or_default();
+    }
+    is_list(tokens)
 }
 
 /// How many tokens come before the first TO that is outside brackets.
@@ -275,6 +316,7 @@ fn declare<'t, 'a>(tokens: &'t [Token<'a>]) -> Head<'t, 'a> {
     let query = tokens
         .iter()
         .position(|token| token.is_word("for"))
+        .filter(|at| tokens.get(..*at).is_some_and(is_list))
         .and_then(|at| tokens.get(at + 1..))
         .filter(|query| query.first().is_some_and(begins_query));
     match query {

@@ -1,5 +1,6 @@
 //! The router's decisions, by tables and properties.
 
+mod commands;
 mod limits;
 mod properties;
 mod replica;
