@@ -18,6 +18,8 @@ mod expr;
 mod finding;
 mod fingerprint;
 mod functions;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod hint;
 mod knowledge;
 mod lexer;
