@@ -3,8 +3,8 @@
 //!
 //! Both judgements must agree that a query is safe. The tokens can't be fooled by a parser that
 //! sees another dialect's clause where PostgreSQL sees a call; the tree can't be fooled by words
-//! in unusual places. Views, user casts and operators, and `row.function` notation need a
-//! database's catalog and are not seen here. Must not know caches, hashes or literal values.
+//! in unusual places. Views, user casts and operators, and `row.function` notation are seen only
+//! by a database's catalog. Must not know caches, hashes or literal values.
 
 use std::ops::Range;
 
@@ -15,6 +15,7 @@ use super::knowledge::Knowledge;
 use super::lexer::{Kind, Token};
 use super::parse::{self, Failure};
 use super::route::{Command, Decision, Discard, Reason, Target, TransactionEffect};
+use super::simplify::simplify;
 use super::state;
 use super::statement::{self, Head};
 use super::suspicion;
@@ -235,15 +236,17 @@ fn main_command(tokens: &[Token<'_>]) -> Command {
 
 /// Judges a query.
 fn judge(knowledge: &Knowledge<'_>, tokens: &[Token<'_>], command: Command) -> Decision {
+    let simple = simplify(tokens);
     let finding = suspicion::words(tokens)
         .max(suspicion::relations(knowledge, tokens))
         .max(suspicion::unsafe_relations(knowledge, tokens))
+        .max(suspicion::attributes(knowledge, tokens))
         .max(suspicion::operators(knowledge, tokens))
-        .max(suspicion::typed_literals(knowledge, tokens));
+        .max(suspicion::typed_literals(knowledge, &simple));
     if finding >= Finding::WriteFunction {
         return Decision::primary(finding.reason(), command);
     }
-    let query = match parse::query(tokens) {
+    let query = match parse::query(&simple) {
         Ok(query) => query,
         // The tokens still tell an honest reason where a call is the trouble.
         Err(failure) => {

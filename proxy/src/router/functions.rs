@@ -37,9 +37,9 @@ const TYPE_WORDS: &str =
 
 /// Expressions of the grammar that look like calls; quoted they would be a user's own function.
 const CALL_WORDS: &str = "
-    coalesce current_catalog current_date current_role current_time current_timestamp greatest
-    grouping least localtime localtimestamp nullif row user xmlconcat xmlelement xmlforest
-    xmlparse xmlpi xmlroot xmlserialize";
+    all any array coalesce current_catalog current_date current_role current_time current_timestamp greatest
+    grouping least localtime localtimestamp nullif row some user xmlattributes xmlconcat xmlelement xmlexists
+    xmlforest xmlnamespaces xmlparse xmlpi xmlroot xmlserialize xmltable";
 
 /// Functions that tell of one server, backend or session and change nothing.
 const SERVER_STATE: &str = "
@@ -132,7 +132,8 @@ impl Builtins {
 
     /// What the function `name`, unqualified or of `pg_catalog`, may do.
     pub(super) fn function(&self, name: &[u8]) -> Safety {
-        if self.safe.contains(name) {
+        // A type's name before a bracket is a cast.
+        if self.safe.contains(name) || self.types.contains(name) {
             Safety::Safe
         } else if self.server_state.contains(name) || name.starts_with(b"pg_stat_get_") {
             Safety::ServerState

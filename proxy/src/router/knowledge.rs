@@ -68,6 +68,12 @@ impl<'k> Knowledge<'k> {
         }
     }
 
+    /// Whether `x.name` is safe: where `name` is no column it is a call of the function, with the row `x`.
+    pub(super) fn knows_attribute(&self, name: &[u8]) -> bool {
+        let own = self.catalog.and_then(|catalog| catalog.function(name));
+        self.trust(own).unwrap_or(true)
+    }
+
     /// What reading the relation `name`, which begins with `pg_`, may do.
     pub(super) fn system_relation(&self, name: &[u8]) -> Safety {
         self.builtins.catalog(name)

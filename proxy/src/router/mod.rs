@@ -28,6 +28,7 @@ mod pins;
 mod route;
 mod scan;
 mod scope;
+mod simplify;
 mod state;
 mod statement;
 mod suspicion;

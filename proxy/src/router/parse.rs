@@ -1,9 +1,9 @@
 //! The only door to sqlparser: hands it a shape's tokens, never the text.
 //!
 //! PostgreSQL's lexical rules are thereby ours alone, and what sqlparser can't digest though it
-//! has no bearing on safety is simplified on the way: operators become one of their kind
-//! (the classifier has checked their names), COLLATE and VARIADIC are dropped, `TABLE t` becomes
-//! `SELECT * FROM t`. The number and nesting of tokens is bounded, because sqlparser's recursion
+//! has no bearing on safety is simplified on the way: `simplify` rewrites whole notations, and here operators
+//! become one of their kind (the classifier has checked their names), COLLATE and VARIADIC are dropped,
+//! `TABLE t` becomes `SELECT * FROM t`. The number and nesting of tokens is bounded, because sqlparser's recursion
 //! and the dropping of its trees are not. Must not judge what it parses.
 
 use sqlparser::ast::Query;
@@ -12,6 +12,7 @@ use sqlparser::parser::Parser;
 use sqlparser::tokenizer::Token as Parsed;
 
 use super::lexer::{Kind, Token};
+use super::suspicion;
 
 /// Tokens given to sqlparser at most. A chain such as `1+1+1+...` makes a tree half as deep,
 /// which is dropped recursively.
@@ -33,7 +34,7 @@ pub(super) enum Failure {
     DoesNotParse,
 }
 
-/// Parses one query: SELECT, WITH, VALUES, TABLE, in brackets or not.
+/// Parses one simplified query: SELECT, WITH, VALUES, TABLE, in brackets or not.
 pub(super) fn query(tokens: &[Token<'_>]) -> Result<Box<Query>, Failure> {
     if !within_limits(tokens) {
         return Err(Failure::TooLong);
@@ -41,7 +42,7 @@ pub(super) fn query(tokens: &[Token<'_>]) -> Result<Box<Query>, Failure> {
     let dialect = PostgreSqlDialect {};
     let mut parser = Parser::new(&dialect)
         .with_recursion_limit(RECURSION)
-        .with_tokens(simplify(tokens).ok_or(Failure::DoesNotParse)?);
+        .with_tokens(translate(tokens).ok_or(Failure::DoesNotParse)?);
     let query = parser.parse_query().map_err(|_| Failure::DoesNotParse)?;
     match parser.next_token().token {
         Parsed::EOF => Ok(query),
@@ -76,7 +77,7 @@ fn within_limits(tokens: &[Token<'_>]) -> bool {
 }
 
 /// The tokens as sqlparser knows them; `None` where one has no counterpart.
-fn simplify(tokens: &[Token<'_>]) -> Option<Vec<Parsed>> {
+fn translate(tokens: &[Token<'_>]) -> Option<Vec<Parsed>> {
     let mut parsed = Vec::with_capacity(tokens.len() + 8);
     let mut at = 0;
     while let Some(token) = tokens.get(at) {
@@ -87,6 +88,10 @@ fn simplify(tokens: &[Token<'_>]) -> Option<Vec<Parsed>> {
             Kind::Word => at += word(token, before, rest, &mut parsed),
             Kind::Quoted => parsed.push(Parsed::make_word(&name(token.text), Some('"'))),
             Kind::Number => parsed.push(Parsed::Number("1".to_owned(), false)),
+            // A string in a window's frame is an interval to sqlparser, and nothing may follow it.
+            Kind::Text if rest.first().is_some_and(|next| next.text == b"::") => {
+                parsed.push(Parsed::Number("1".to_owned(), false));
+            }
             Kind::Text => parsed.push(Parsed::SingleQuotedString(String::new())),
             Kind::Param => parsed.push(Parsed::Placeholder("$1".to_owned())),
             Kind::Operator => parsed.push(operator(token, before, rest)?),
@@ -124,6 +129,14 @@ fn word(
     let is_name = before.is_some_and(|before| before.is_punct(b'.'));
     match lower.as_str() {
         _ if is_name => {}
+        // A type's name before a literal, which the classifier has checked.
+        _ if rest.first().is_some_and(|next| next.kind == Kind::Text)
+            && is_prefix_place(before)
+            && !OWN_LITERALS.contains(&lower.as_str())
+            && !suspicion::may_stand_before_text(token) =>
+        {
+            return 0;
+        }
         // A collation runs no code of anybody's.
         "collate" => return qualified_length(rest),
         "variadic" => return 0,
@@ -154,6 +167,9 @@ fn word(
     0
 }
 
+/// Types with literals that sqlparser knows, and may be followed by more: `interval '1' day`.
+const OWN_LITERALS: [&str; 4] = ["interval", "date", "time", "timestamp"];
+
 /// How many tokens a possibly qualified name at the front takes.
 fn qualified_length(tokens: &[Token<'_>]) -> usize {
     match tokens {
@@ -178,10 +194,10 @@ fn operator(token: &Token<'_>, before: Option<&Token<'_>>, rest: &[Token<'_>]) -
         b":=" => Parsed::Assignment,
         b"=>" => Parsed::RArrow,
         b".." => return None,
+        _ if quantified && !is_prefix_place(before) => Parsed::Eq,
         b"*" => Parsed::Mul,
         b"-" | b"+" => Parsed::Minus,
         _ if is_prefix_place(before) => Parsed::Minus,
-        _ if quantified => Parsed::Eq,
         b"/" | b"%" | b"^" => Parsed::Div,
         b"=" | b"<" | b">" | b"<=" | b">=" | b"<>" | b"!=" => Parsed::Eq,
         _ => Parsed::StringConcat,

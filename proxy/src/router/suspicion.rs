@@ -87,6 +87,30 @@ pub(super) fn unsafe_relations(knowledge: &Knowledge<'_>, tokens: &[Token<'_>]) 
     }
 }
 
+/// A name behind a point may be a call: `row.function` (PostgreSQL docs, 38.5.3).
+pub(super) fn attributes(knowledge: &Knowledge<'_>, tokens: &[Token<'_>]) -> Finding {
+    let mut finding = Finding::Safe;
+    for (at, pair) in tokens.windows(2).enumerate() {
+        let [point, name] = pair else { continue };
+        let called = || tokens.get(at + 2).is_some_and(|next| next.is_punct(b'('));
+        if !point.is_punct(b'.') || called() {
+            continue;
+        }
+        let known = match name.kind {
+            Kind::Word => knowledge.knows_attribute(&name.text.to_ascii_lowercase()),
+            Kind::Quoted => knowledge.knows_attribute(name.text),
+            Kind::UnicodeQuoted => false,
+            Kind::Number | Kind::Text | Kind::Param | Kind::Operator | Kind::Punct | Kind::Bad => {
+                true
+            }
+        };
+        if !known {
+            finding = Finding::UnknownFunction;
+        }
+    }
+    finding
+}
+
 /// Whether the name at `at` belongs to something other than `pg_catalog`.
 fn is_member(tokens: &[Token<'_>], at: usize) -> bool {
     at >= 2 && tokens[at - 1].is_punct(b'.') && !is_pg_catalog(&tokens[at - 2])
@@ -127,6 +151,7 @@ const BEFORE_TEXT: &[&str] = &[
     "both",
     "by",
     "case",
+    "default",
     "distinct",
     "else",
     "escape",
@@ -157,6 +182,11 @@ const BEFORE_TEXT: &[&str] = &[
     "zone",
 ];
 
+/// Whether the word is one of the grammar that may stand before a string, and so no type's name.
+pub(super) fn may_stand_before_text(token: &Token<'_>) -> bool {
+    BEFORE_TEXT.iter().any(|word| token.is_word(word))
+}
+
 /// A string behind a name is a cast to the type of that name (PostgreSQL docs, 4.1.2.7), which
 /// sqlparser may take for an alias.
 pub(super) fn typed_literals(knowledge: &Knowledge<'_>, tokens: &[Token<'_>]) -> Finding {
@@ -169,7 +199,7 @@ pub(super) fn typed_literals(knowledge: &Knowledge<'_>, tokens: &[Token<'_>]) ->
         let known = match name.kind {
             _ if is_member(tokens, at) => false,
             Kind::Word => {
-                BEFORE_TEXT.iter().any(|word| name.is_word(word))
+                may_stand_before_text(name)
                     || knowledge.knows_type_word(&name.text.to_ascii_lowercase())
             }
             Kind::Quoted => knowledge.knows_type(name.text),
@@ -273,6 +303,17 @@ fn member(knowledge: &Knowledge<'_>, tokens: &[Token<'_>], at: usize, name: &[u8
     }
 }
 
+/// The last field of an interval, with its precision: `interval '1 2:03' day to second(2)`.
+fn is_precision(tokens: &[Token<'_>], at: usize) -> bool {
+    let is = |back: usize, words: &[&str]| {
+        let token = at.checked_sub(back).and_then(|at| tokens.get(at));
+        token.is_some_and(|token| words.iter().any(|word| token.is_word(word)))
+    };
+    let literal = at > 0 && tokens[at - 1].kind == Kind::Text;
+    let range = is(1, &["to"]) && is(2, &["day", "hour", "minute"]);
+    is(0, &["second"]) && (literal || range)
+}
+
 /// Every name before a bracket must be a function that is safe, a type's, an alias' with its
 /// columns, or a word of the grammar.
 pub(super) fn calls(
@@ -299,6 +340,7 @@ pub(super) fn calls(
                 || knowledge.knows_type_word(&lower)
                 || knowledge.knows_call_word(&lower));
         let safety = match knowledge.function(&lower) {
+            _ if is_precision(tokens, at) => Safety::Safe,
             _ if is_member(tokens, at) => member(knowledge, tokens, at, &lower),
             Safety::Unknown if grammar || is_alias(name) => Safety::Safe,
             safety => safety,

@@ -2,6 +2,7 @@
 
 mod commands;
 mod limits;
+mod notations;
 mod properties;
 mod replica;
 mod session;

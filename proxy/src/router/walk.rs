@@ -10,7 +10,7 @@ use sqlparser::ast::{
     LimitClause, NamedWindowExpr, Offset, OrderBy, OrderByExpr, OrderByKind, Query, Select,
     SelectFlavor, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, TableAlias, TableFactor,
     TableFunctionArgs, TableSample, TableSampleKind, TableSampleMethod, TableWithJoins,
-    WildcardAdditionalOptions, With,
+    WildcardAdditionalOptions, With, XmlTableColumn, XmlTableColumnOption,
 };
 use sqlparser::ast::{Expr, Ident, ObjectName, ObjectNamePart};
 
@@ -341,24 +341,7 @@ impl<'a> Walk<'a> {
 
     fn factor(&mut self, factor: &'a TableFactor) {
         match factor {
-            TableFactor::Table {
-                name,
-                alias,
-                args,
-                with_hints,
-                version,
-                with_ordinality: _,
-                partitions,
-                json_path,
-                sample,
-                index_hints,
-            } => {
-                self.relation(name, args.as_ref());
-                self.alias(alias.as_ref());
-                self.sample(sample.as_ref());
-                self.only_if(with_hints.is_empty() && version.is_none() && partitions.is_empty());
-                self.only_if(json_path.is_none() && index_hints.is_empty());
-            }
+            TableFactor::Table { .. } => self.table(factor),
             TableFactor::Derived {
                 lateral: _,
                 subquery,
@@ -398,6 +381,19 @@ impl<'a> Walk<'a> {
                 self.joins(table_with_joins);
                 self.alias(alias.as_ref());
             }
+            TableFactor::XmlTable {
+                namespaces,
+                row_expression,
+                passing,
+                columns,
+                alias,
+            } => {
+                self.push_all(namespaces.iter().map(|namespace| &namespace.uri));
+                self.push(row_expression);
+                self.push_all(passing.arguments.iter().map(|argument| &argument.expr));
+                columns.iter().for_each(|column| self.xml_column(column));
+                self.alias(alias.as_ref());
+            }
             TableFactor::TableFunction { .. }
             | TableFactor::JsonTable { .. }
             | TableFactor::OpenJsonTable { .. }
@@ -405,8 +401,46 @@ impl<'a> Walk<'a> {
             | TableFactor::Unpivot { .. }
             | TableFactor::UnpivotExpr { .. }
             | TableFactor::MatchRecognize { .. }
-            | TableFactor::XmlTable { .. }
             | TableFactor::SemanticView { .. } => self.found(Finding::NotUnderstood),
+        }
+    }
+
+    fn table(&mut self, factor: &'a TableFactor) {
+        let TableFactor::Table {
+            name,
+            alias,
+            args,
+            with_hints,
+            version,
+            with_ordinality: _,
+            partitions,
+            json_path,
+            sample,
+            index_hints,
+        } = factor
+        else {
+            return self.found(Finding::NotUnderstood);
+        };
+        self.relation(name, args.as_ref());
+        self.alias(alias.as_ref());
+        self.sample(sample.as_ref());
+        self.only_if(with_hints.is_empty() && version.is_none() && partitions.is_empty());
+        self.only_if(json_path.is_none() && index_hints.is_empty());
+    }
+
+    fn xml_column(&mut self, column: &'a XmlTableColumn) {
+        match &column.option {
+            XmlTableColumnOption::ForOrdinality => {}
+            XmlTableColumnOption::NamedInfo {
+                r#type,
+                path,
+                default,
+                nullable: _,
+            } => {
+                self.data_type(r#type);
+                self.push_all(path);
+                self.push_all(default);
+            }
         }
     }
 

@@ -101,7 +101,7 @@ fn unknown_functions_operators_and_types_go_to_primary() {
         ("SELECT a::\"integer\" FROM t", Reason::UnknownType),
         ("SELECT \"boolean\"(a) FROM t", Reason::UnknownFunction),
         ("SELECT * FROM f(1) AS f(a)", Reason::UnknownFunction),
-        ("SELECT * FROM ROWS FROM (f(1))", Reason::DoesNotParse),
+        ("SELECT * FROM ROWS FROM (f(1))", Reason::UnknownFunction),
         ("SELECT a <%> b, a <<<< b FROM t", Reason::UnknownOperator),
         ("SELECT a OPERATOR(s.+) b FROM t", Reason::UnknownOperator),
         ("SELECT a::mood FROM t", Reason::UnknownType),
