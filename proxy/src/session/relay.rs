@@ -336,6 +336,7 @@ impl Session {
         self.transaction.failed = false;
         self.transaction.called = false;
         if !more {
+            self.trust_text_again();
             self.restore_parameters();
             self.ask_pins();
         }

@@ -207,6 +207,13 @@ impl Session {
         }
     }
 
+    /// Nothing is under way: text is read as the server said last.
+    pub(super) fn trust_text_again(&mut self) {
+        if self.quoting == Quoting::Unsafe && !self.parameters.are_lacking() {
+            self.quoting = quoting(&self.told);
+        }
+    }
+
     /// Whether something is set that may take the rights of the role that the session acts as: it can't
     /// be set again before that role is taken, nor taken back after it is left.
     pub(super) fn needs_its_role(&self, effects: &[Effect]) -> bool {

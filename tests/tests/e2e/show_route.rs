@@ -25,6 +25,36 @@ fn stage(name: &str) -> Stage {
 }
 
 #[test]
+fn text_is_trusted_again_once_the_server_has_said_how_it_reads_it() {
+    let stage = stage("route_quoting");
+    let mut client = stage.client();
+    let mut target = |sql: &str| {
+        client.run(sql);
+        ask(&mut client, "show route select 1")[..3].to_vec()
+    };
+    // What changes nothing is not reported by the server.
+    for sql in [
+        "set client_encoding to 'UTF8'",
+        "set standard_conforming_strings = on",
+        "reset client_encoding",
+    ] {
+        assert_eq!(target(sql)[0], "replica", "{sql}");
+    }
+    assert_eq!(
+        target("set standard_conforming_strings = off")[2],
+        "quoting"
+    );
+    assert_eq!(target("select 1")[2], "quoting");
+    assert_eq!(target("set client_encoding to 'UTF8'")[2], "quoting");
+    assert_eq!(target("set standard_conforming_strings = on")[0], "replica");
+    assert_eq!(
+        target("begin; set standard_conforming_strings = off")[2],
+        "quoting"
+    );
+    assert_eq!(target("rollback")[0], "replica");
+}
+
+#[test]
 fn show_route_tells_target_node_reason_and_names_and_runs_nothing() {
     let stage = stage("route");
     let mut client = stage.client();
