@@ -96,6 +96,11 @@ impl<'k> Knowledge<'k> {
             .unwrap_or_else(|| self.builtins.knows_operator(operator))
     }
 
+    /// Whether an operator of a user's of that name is not safe.
+    pub(super) fn doubts_operator(&self, operator: &[u8]) -> bool {
+        self.catalog.and_then(|catalog| catalog.operator(operator)) == Some(false)
+    }
+
     /// Whether a cast to the type `name`, which may have been quoted, is safe.
     pub(super) fn knows_type(&self, name: &[u8]) -> bool {
         let own = self.catalog.and_then(|catalog| catalog.cast(name));

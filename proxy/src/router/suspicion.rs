@@ -120,9 +120,38 @@ fn is_pg_catalog(token: &Token<'_>) -> bool {
     token.is_word("pg_catalog") || token.kind == Kind::Quoted && token.text == b"pg_catalog"
 }
 
+/// Words of the grammar that use operators without naming them (PostgreSQL docs, 9.7 and 9.24), by the
+/// types of what they are given.
+const IMPLIED: &[(&[&str], &[&[u8]])] = &[
+    (&["like"], &[b"~~", b"!~~"]),
+    (&["ilike"], &[b"~~*", b"!~~*"]),
+    (&["similar"], &[b"~", b"!~"]),
+    (
+        &[
+            "between",
+            "by",
+            "case",
+            "distinct",
+            "except",
+            "in",
+            "intersect",
+            "natural",
+            "nullif",
+            "over",
+            "union",
+            "using",
+        ],
+        &[b"=", b"<>", b"<", b"<=", b">", b">="],
+    ),
+];
+
 /// Every operator must be known, and none may be named by schema but `pg_catalog`'s.
 pub(super) fn operators(knowledge: &Knowledge<'_>, tokens: &[Token<'_>]) -> Finding {
     let mut finding = Finding::Safe;
+    let doubtful: Vec<_> = IMPLIED
+        .iter()
+        .filter(|(_, operators)| operators.iter().any(|op| knowledge.doubts_operator(op)))
+        .collect();
     for (at, token) in tokens.iter().enumerate() {
         let rest = tokens.get(at + 1..).unwrap_or_default();
         let known = match token.kind {
@@ -133,6 +162,9 @@ pub(super) fn operators(knowledge: &Knowledge<'_>, tokens: &[Token<'_>]) -> Find
                 }
                 _ => true,
             },
+            Kind::Word => !doubtful
+                .iter()
+                .any(|(words, _)| words.iter().any(|word| token.is_word(word))),
             _ => true,
         };
         if !known {

@@ -69,6 +69,7 @@ mod tests {
                 ("<=>".to_owned(), false),
                 ("===".to_owned(), false),
                 ("@@".to_owned(), true),
+                ("~~*".to_owned(), true),
             ],
             types: vec![("mood".to_owned(), true), ("odd".to_owned(), false)],
             relations: vec![
@@ -114,6 +115,8 @@ mod tests {
             ("select a === b, a <=> b from t", Target::Replica),
             ("select a @@ b from t", Target::Primary),
             ("select a <<<>>> b from t", Target::Primary),
+            ("select a ilike b from t", Target::Primary),
+            ("select a like b, a in (b) from t", Target::Replica),
             ("select 'happy'::mood, mood 'sad'", Target::Replica),
             ("select 'x'::odd", Target::Primary),
             ("select nextval('s')", Target::Primary),
