@@ -7,7 +7,7 @@ TEST_THREADS ?= 4
 ONLY ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit e2e e2e-build setup lint file-length deny bench regress differential isolation freshness
+.PHONY: help demo test unit e2e e2e-build setup lint file-length deny bench regress oracle fuzz differential isolation freshness
 
 help:
 	@echo "make demo    a primary, two replicas and pgconvoy on 127.0.0.1:5430, until Ctrl-C"
@@ -15,6 +15,8 @@ help:
 	@echo "make lint    formatting, clippy, dependencies, file lengths"
 	@echo "make regress PostgreSQL's own regression suite, direct and through pgconvoy, and the difference;"
 	@echo "             with reads split: REPLICAS=2 MODE=remote_apply|async"
+	@echo "make oracle  what would go to a replica is run on one, and compared with the primary: nothing may differ"
+	@echo "make fuzz    the router's fuzz targets: SECONDS=60 for each (needs cargo-fuzz and a nightly compiler)"
 	@echo "make differential made-up pipelines, direct and through pgconvoy: COUNT=50000 SEED=1"
 	@echo "make isolation 200 clients' session state over 5 server connections: SECONDS=60 SEED=1"
 	@echo "make freshness inserts read back by 50 clients while replay stands still: SECONDS=60"
@@ -59,6 +61,17 @@ bench:
 regress:
 	$(CARGO) build --release -p pgconvoy
 	@REPLICAS=$(or $(REPLICAS),0) MODE=$(or $(MODE),remote_apply) scripts/regress.sh $(ONLY)
+
+# A quarter of an hour; make oracle ONLY="date guc" looks at some of it.
+oracle:
+	$(CARGO) build --release -p pgconvoy
+	$(CARGO) build --profile e2e -p pgconvoy-tests --bin oracle
+	@scripts/oracle.sh $(ONLY)
+
+# make fuzz ONLY=lexer runs one of them.
+fuzz: SECONDS = 60
+fuzz:
+	@FUZZ_SECONDS=$(SECONDS) scripts/fuzz.sh $(ONLY)
 
 # Each difference is told once, with the shortest session that shows it. The same seed makes the same sessions.
 COUNT ?= 50000

@@ -28,6 +28,7 @@ fi
 
 targets=("$@")
 [ $# -gt 0 ] || targets=(lexer fingerprint classifier)
+(cd proxy/fuzz && cargo +nightly fuzz build --fuzz-dir .)
 for target in "${targets[@]}"; do
     mkdir -p "proxy/fuzz/corpus/$target"
     echo "fuzz: $target for $seconds s"

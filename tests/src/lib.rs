@@ -13,6 +13,7 @@
 pub mod convoy;
 pub mod http;
 pub mod installed;
+pub mod oracle;
 pub mod pgbouncer;
 pub mod ports;
 pub mod postgres;

@@ -50,7 +50,14 @@ impl Wire {
     /// # Errors
     /// When nobody listens there.
     pub fn open(port: u16) -> std::io::Result<Self> {
-        let stream = TcpStream::connect(("127.0.0.1", port))?;
+        Self::over(TcpStream::connect(("127.0.0.1", port))?)
+    }
+
+    /// A socket that somebody else has opened; what it sends next has to be a message with a tag.
+    ///
+    /// # Errors
+    /// When the socket can't be set up.
+    pub fn over(stream: TcpStream) -> std::io::Result<Self> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
