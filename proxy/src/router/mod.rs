@@ -15,6 +15,7 @@ mod classify;
 mod control;
 mod effect;
 mod expr;
+mod factor;
 mod finding;
 mod fingerprint;
 mod functions;
