@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::turnout::Terms;
+
 /// How the nodes are watched. Replaced as a whole on reload.
 #[derive(Clone)]
 pub struct MonitorSettings {
@@ -22,6 +24,8 @@ pub struct MonitorSettings {
     pub position_period: Duration,
     /// How often a database's catalog is read again; `None` never reads any.
     pub catalog_refresh: Option<Duration>,
+    /// How much of its share a replica takes that comes back, fails or is slow.
+    pub turnout: Terms,
 }
 
 impl fmt::Debug for MonitorSettings {
@@ -35,6 +39,7 @@ impl fmt::Debug for MonitorSettings {
             .field("check_retries", &self.check_retries)
             .field("position_period", &self.position_period)
             .field("catalog_refresh", &self.catalog_refresh)
+            .field("turnout", &self.turnout)
             .finish()
     }
 }

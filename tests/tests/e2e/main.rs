@@ -6,6 +6,7 @@
     reason = "a step that fails has to end the test with its cause"
 )]
 
+mod balancing;
 mod cancel;
 mod cancel_peers;
 mod cancel_storm;

@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use futures_util::FutureExt;
 
 use super::super::health::Facts;
-use super::super::{NodeSpec, ReadRules, Rotation, pick_read};
+use super::super::{NodeSpec, ReadRules, Rotation, TurnoutTerms, Wish, pick_read};
 use super::*;
 
 /// A keeper that hears what a test tells it, at times that the test sets.
@@ -31,6 +31,7 @@ impl Scene {
             check_retries: 0,
             position_period: Duration::from_millis(100),
             catalog_refresh: None,
+            turnout: TurnoutTerms::default(),
         };
         assert!(!format!("{settings:?}").contains("secret"));
         let keeper = Keeper::new(cluster, Arc::new(ArcSwap::from_pointee(settings)), metrics);
@@ -103,7 +104,11 @@ impl Scene {
         let other = NodeId(3 - node);
         let mut rotation = Rotation::new();
         let rules = ReadRules::default();
-        pick_read(&view, &rules, at, &mut rotation, Some(other)) == Some(NodeId(node))
+        let wish = Wish {
+            exclude: Some(other),
+            ..Wish::default()
+        };
+        pick_read(&view, &rules, at, &wish, &mut rotation, 0) == Some(NodeId(node))
     }
 
     fn lag(&self, node: usize) -> Option<u64> {
