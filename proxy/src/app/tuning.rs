@@ -20,6 +20,7 @@ use crate::pool::caps::Scope;
 use crate::pool::checkout::Limits;
 use crate::pool::pools::{Rules, Tenant};
 use crate::registry::key::PeerId;
+use crate::router::{FunctionRule, Overrides};
 use crate::session::Tuning;
 
 /// Everything that may change while the instance runs.
@@ -228,8 +229,25 @@ fn preference(settings: &Settings, node: &str) -> Preference {
     }
 }
 
-/// Tells the nodes what the settings say of them.
-pub(super) fn tell_nodes(cluster: &Cluster, settings: &Settings) {
+/// What the settings say of functions.
+#[must_use]
+pub fn overrides(settings: &Settings) -> Overrides {
+    let rules = |patterns: &[config::FunctionPattern]| {
+        let rule = |pattern: &config::FunctionPattern| FunctionRule {
+            schema: pattern.schema.as_deref().map(Pattern::new),
+            name: Pattern::new(&pattern.name),
+        };
+        patterns.iter().map(rule).collect()
+    };
+    Overrides {
+        read_only: rules(&settings.routing.read_only_functions),
+        write: rules(&settings.routing.write_functions),
+    }
+}
+
+/// Tells the cluster what the settings say of nodes and functions.
+pub(super) fn tell_cluster(cluster: &Cluster, settings: &Settings) {
+    cluster.override_functions(overrides(settings));
     let routing = &settings.routing;
     for (node, configured) in cluster.nodes().iter().zip(&settings.nodes) {
         node.set_weight(configured.weight);

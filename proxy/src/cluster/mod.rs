@@ -7,11 +7,13 @@
 //! `lag` proves how fresh a replica is, and `standby` finds a replica in the primary's list;
 //! these three, `turnout`, `preference` and `pick` are pure: events in, decisions out, no socket and no clock.
 //!
-//! `catalogs` holds what is known of each database's own catalog, which `catalog_loader` reads.
+//! `catalogs` holds what is known of each database's own catalog, which `catalog_loader` reads by
+//! `catalog_queries`.
 //!
 //! Knows nothing of sessions and pools.
 
 mod catalog_loader;
+mod catalog_queries;
 mod catalogs;
 mod handle;
 mod health;

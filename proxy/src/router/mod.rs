@@ -20,6 +20,7 @@ mod functions;
 mod hint;
 mod knowledge;
 mod lexer;
+mod overrides;
 mod parse;
 mod pins;
 mod route;
@@ -42,8 +43,9 @@ pub use answer::{parameters, returns_no_rows};
 pub use ask::{Names, names, question};
 pub use assignment::{Assignment, Bound, Effect, Value};
 pub use cache::CacheStats;
-pub use catalog::{Catalog, Facts, Relation};
+pub use catalog::{Catalog, Facts, Qualified, Relation, Runs};
 pub use effect::{effects, places};
+pub use overrides::{FunctionRule, Overrides};
 pub use pins::{PinReason, PinSet};
 pub use route::{
     Command, Decision, Discard, Local, LocalCommand, Reason, SequenceUse, Target, TransactionEffect,

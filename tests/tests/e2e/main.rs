@@ -12,6 +12,7 @@ mod cancel_peers;
 mod cancel_storm;
 mod carried_parameters;
 mod catalog;
+mod catalog_depth;
 mod command_line;
 mod console;
 mod console_auth;
