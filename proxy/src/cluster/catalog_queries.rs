@@ -18,7 +18,8 @@ macro_rules! made_of {
          (SELECT t.typelem UNION ALL SELECT t.typbasetype \
          UNION ALL SELECT a.atttypid FROM pg_attribute AS a WHERE t.typrelid <> 0 AND a.attrelid = t.typrelid \
          AND a.attnum > 0 AND NOT a.attisdropped \
-         UNION ALL SELECT r.rngsubtype FROM pg_range AS r WHERE t.oid IN (r.rngtypid, r.rngmultitypid)) \
+         UNION ALL SELECT r.rngsubtype FROM pg_range AS r WHERE t.typtype IN ('r', 'm') \
+         AND t.oid IN (r.rngtypid, (to_jsonb(r) ->> 'rngmultitypid')::oid)) \
          AS s (part) WHERE s.part >= 16384) "
     };
 }
@@ -51,6 +52,15 @@ const FUNCTIONS: &str = concat!(
      JOIN pg_namespace AS fn ON fn.oid = f.pronamespace WHERE p.oid >= 16384 \
      OR (n.nspname = 'pg_catalog' AND f.provolatile = 'v') ORDER BY 1, 2, 3, 4, 5"
 );
+
+/// Those in SQL (language 14) that are declared to be safe. The standard's bodies have no text of their own: the whole definition is read (PostgreSQL docs, CREATE
+/// FUNCTION, `sql_body`).
+const BODIES: &str = "SELECT n.nspname AS schema, p.proname AS name, \
+     CASE WHEN p.prosrc <> '' THEN p.prosrc END AS text, \
+     CASE WHEN p.prosrc = '' THEN pg_get_functiondef(p.oid) END AS definition \
+     FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace \
+     WHERE p.oid >= 16384 AND p.prolang = 14 AND p.prokind = 'f' \
+     AND p.provolatile <> 'v' ORDER BY 1, 2, 3, 4";
 
 const OF_ROWS: &str = concat!(
     "SELECT DISTINCT f.proname AS name,",
@@ -150,6 +160,13 @@ pub(super) const QUESTIONS: &[(&str, Take)] = &[
         facts.functions.push((row.qualified()?, row.runs()?));
         Some(())
     }),
+    (BODIES, |facts, row| {
+        let text = row.text("text");
+        let definition = || statements_of(&row.text("definition").unwrap_or_default());
+        let body = (row.qualified()?, text.unwrap_or_else(definition));
+        facts.bodies.push(body);
+        Some(())
+    }),
     (OF_ROWS, |facts, row| {
         facts.of_rows.push((row.name()?, row.runs()?));
         Some(())
@@ -194,6 +211,22 @@ pub(super) const QUESTIONS: &[(&str, Take)] = &[
     }),
 ];
 
+/// The statements in a definition whose body is `RETURN expression` or `BEGIN ATOMIC … END`. The lines of
+/// its head begin with a space, all but the first.
+fn statements_of(definition: &str) -> String {
+    let body = |begin: &str| {
+        definition
+            .split_once(begin)
+            .map(|(_, body)| body.trim_end())
+    };
+    if let Some(expression) = body("\nRETURN ") {
+        format!("SELECT {expression}")
+    } else {
+        let block = body("\nBEGIN ATOMIC\n").and_then(|block| block.strip_suffix("END"));
+        block.unwrap_or_default().to_owned()
+    }
+}
+
 /// A row of an answer.
 pub(super) struct Row<'r>(pub(super) &'r SimpleQueryRow);
 
@@ -227,5 +260,25 @@ impl Row<'_> {
             },
             volatile: self.flag("volatile")?,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bodies_of_the_standards_form_become_statements() {
+        let head = "CREATE OR REPLACE FUNCTION public.f(x integer)\n RETURNS integer\n LANGUAGE sql\n STABLE";
+        for (body, statements) in [
+            ("\nRETURN (x + 1)\n", "SELECT (x + 1)"),
+            (
+                "\nBEGIN ATOMIC\n SELECT 1;\n SELECT f(x);\nEND\n",
+                " SELECT 1;\n SELECT f(x);\n",
+            ),
+            ("\nAS $function$$function$\n", ""),
+        ] {
+            assert_eq!(statements_of(&format!("{head}{body}")), statements);
+        }
     }
 }

@@ -35,6 +35,8 @@ pub struct Runs {
 pub struct Facts {
     /// Functions: each runs itself, an aggregate what it is made of.
     pub functions: Vec<(Qualified, Runs)>,
+    /// The statements of functions in SQL that are declared to be safe.
+    pub bodies: Vec<(Qualified, String)>,
     /// Functions of one row, which can be written as if they were a column of it.
     pub of_rows: Vec<(String, Runs)>,
     /// Operators.
@@ -105,8 +107,13 @@ impl Catalog {
         }
     }
 
-    /// What follows from the facts, but for what has definitions: it is all doubtful.
-    pub(super) fn new(facts: &Facts, overrides: Arc<Overrides>) -> Self {
+    /// What follows from the facts, but for what has definitions: it is all doubtful. These functions are not
+    /// safe, whatever they are declared to be.
+    pub(super) fn new(
+        facts: &Facts,
+        overrides: Arc<Overrides>,
+        not_safe: &HashSet<&Qualified>,
+    ) -> Self {
         let mut catalog = Self {
             version: overrides.version(facts),
             is_read: true,
@@ -114,26 +121,27 @@ impl Catalog {
             ..Self::default()
         };
         let unsafe_unseen: HashSet<i64> = (facts.unseen.iter())
-            .filter(|(_, runs)| !catalog.may_run(runs))
+            .filter(|(_, runs)| !catalog.may_run(runs, not_safe))
             .map(|(number, _)| *number)
             .collect();
-        catalog.learn_functions(facts, &unsafe_unseen);
+        catalog.learn_functions(facts, not_safe, &unsafe_unseen);
         let unsafe_functions: HashSet<&Qualified> = (facts.unseen_of_functions.iter())
             .filter(|(_, number)| unsafe_unseen.contains(number))
             .map(|(function, _)| function)
             .collect();
         for (name, runs) in &facts.operators {
-            let safe = catalog.may_run(runs) && !unsafe_functions.contains(&runs.function);
+            let safe =
+                catalog.may_run(runs, not_safe) && !unsafe_functions.contains(&runs.function);
             let (schema, name) = bytes(name);
             *catalog.operators.entry(name.clone()).or_insert(true) &= safe;
             let qualified = catalog.qualified_operators.entry((schema, name));
             *qualified.or_insert(true) &= safe;
         }
-        catalog.learn_types(facts, &unsafe_unseen);
+        catalog.learn_types(facts, not_safe, &unsafe_unseen);
         let of_rows = facts
             .of_rows
             .iter()
-            .filter(|(_, runs)| !catalog.may_run(runs));
+            .filter(|(_, runs)| !catalog.may_run(runs, not_safe));
         let columns = facts.unseen_of_relations.iter();
         let columns = columns.filter(|(_, number)| unsafe_unseen.contains(number));
         let for_good = (of_rows.map(|(name, _)| name)).chain(columns.map(|(name, _)| name));
@@ -144,14 +152,19 @@ impl Catalog {
     }
 
     /// Whether a function that something runs is safe.
-    fn may_run(&self, runs: &Runs) -> bool {
+    fn may_run(&self, runs: &Runs, not_safe: &HashSet<&Qualified>) -> bool {
         let (schema, name) = (&runs.function.schema, &runs.function.name);
-        self.overrides
-            .of(schema.as_bytes(), name.as_bytes())
-            .unwrap_or(!runs.volatile)
+        let declared = || !runs.volatile && !not_safe.contains(&runs.function);
+        let said = self.overrides.of(schema.as_bytes(), name.as_bytes());
+        said.unwrap_or_else(declared)
     }
 
-    fn learn_functions(&mut self, facts: &Facts, unsafe_unseen: &HashSet<i64>) {
+    fn learn_functions(
+        &mut self,
+        facts: &Facts,
+        not_safe: &HashSet<&Qualified>,
+        unsafe_unseen: &HashSet<i64>,
+    ) {
         let builtin = |f: &&(Qualified, Runs)| f.0.schema == "pg_catalog";
         let learn = |catalog: &mut Self, called: &Qualified, safe: bool| {
             let (schema, name) = bytes(called);
@@ -160,7 +173,7 @@ impl Catalog {
             *catalog.qualified.entry((schema, name)).or_insert(true) &= safe;
         };
         for (called, runs) in facts.functions.iter().filter(|f| !builtin(f)) {
-            let safe = self.may_run(runs);
+            let safe = self.may_run(runs, not_safe);
             learn(self, called, safe);
         }
         let unseen = facts.unseen_of_functions.iter();
@@ -178,11 +191,19 @@ impl Catalog {
         }
     }
 
-    fn learn_types(&mut self, facts: &Facts, unsafe_unseen: &HashSet<i64>) {
+    fn learn_types(
+        &mut self,
+        facts: &Facts,
+        not_safe: &HashSet<&Qualified>,
+        unsafe_unseen: &HashSet<i64>,
+    ) {
         for (name, sound) in &facts.types {
             *self.types.entry(name.clone().into_bytes()).or_insert(true) &= sound;
         }
-        let casts = facts.casts.iter().filter(|(_, runs)| !self.may_run(runs));
+        let casts = facts
+            .casts
+            .iter()
+            .filter(|(_, runs)| !self.may_run(runs, not_safe));
         let unseen = facts.unseen_of_types.iter();
         let unseen = unseen.filter(|(_, number)| unsafe_unseen.contains(number));
         let names = casts

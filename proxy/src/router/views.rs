@@ -1,44 +1,64 @@
-//! Views, tables with row security and domains, followed to what they call.
+//! Views, tables with row security, domains and functions in SQL, followed to what they call.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::catalog::{Catalog, Facts, Relation};
+use super::catalog::{Catalog, Facts, Qualified, Relation};
 use super::classify;
 use super::functions::Builtins;
 use super::hint::Hint;
 use super::knowledge::Knowledge;
 use super::overrides::Overrides;
-use super::route::{Reason, Target};
+use super::route::{Decision, Reason, Target};
 
-/// Views upon views are followed so far; all are read again for each step.
+/// Definitions upon definitions are followed so far; all are read again for each step.
 const DEPTH: usize = 16;
 
 /// Judges what a database's catalog holds. A relation is safe once all that its definitions name is; what
-/// is never found to be is not.
+/// is never found to be is not. A function in SQL that is declared to be safe is believed until its body
+/// shows something else.
 #[must_use]
 pub fn read(facts: &Facts, overrides: &Arc<Overrides>) -> Catalog {
     let builtins = Builtins::new();
-    let mut catalog = Catalog::new(facts, Arc::clone(overrides));
+    let mut not_safe = HashSet::new();
+    for _ in 0..DEPTH {
+        let catalog = settle(facts, overrides, &builtins, &not_safe);
+        let knowledge = Knowledge::new(&builtins, Some(&catalog));
+        let before = not_safe.len();
+        let believed = facts.bodies.iter();
+        let others = believed.filter(|(_, body)| shows_other(&knowledge, body));
+        not_safe.extend(others.map(|(function, _)| function));
+        if not_safe.len() == before {
+            return catalog;
+        }
+    }
+    not_safe.extend(facts.bodies.iter().map(|(function, _)| function));
+    settle(facts, overrides, &builtins, &not_safe)
+}
+
+/// Judges everything but functions' bodies: of those that are declared to be safe, these are not.
+fn settle(
+    facts: &Facts,
+    overrides: &Arc<Overrides>,
+    builtins: &Builtins,
+    not_safe: &HashSet<&Qualified>,
+) -> Catalog {
+    let mut catalog = Catalog::new(facts, Arc::clone(overrides), not_safe);
     let mut doubtful: Vec<&Relation> = facts.relations.iter().collect();
     let mut domains: Vec<&(String, String)> = facts.constraints.iter().collect();
     for _ in 0..DEPTH {
-        let knowledge = Knowledge::new(&builtins, Some(&catalog));
-        let mut still = doubtful.clone();
-        still.retain(|relation| {
-            !relation
-                .query
-                .as_ref()
-                .is_some_and(|q| is_safe(&knowledge, q))
+        let knowledge = Knowledge::new(builtins, Some(&catalog));
+        let before = (doubtful.len(), domains.len());
+        doubtful.retain(|relation| {
+            let query = relation.query.as_ref();
+            !query.is_some_and(|query| is_safe(&knowledge, query))
         });
-        let mut still_domains = domains.clone();
-        still_domains.retain(|(_, query)| !is_safe(&knowledge, query));
-        if still.len() == doubtful.len() && still_domains.len() == domains.len() {
+        domains.retain(|(_, query)| !is_safe(&knowledge, query));
+        if before == (doubtful.len(), domains.len()) {
             break;
         }
-        catalog.set_unsafe(still.iter().copied());
-        catalog.set_unsafe_types(still_domains.iter().map(|(name, _)| name));
-        doubtful = still;
-        domains = still_domains;
+        catalog.set_unsafe(doubtful.iter().copied());
+        catalog.set_unsafe_types(domains.iter().map(|(name, _)| name));
     }
     catalog
 }
@@ -48,278 +68,38 @@ fn is_safe(knowledge: &Knowledge<'_>, query: &str) -> bool {
     decision.target == Target::Replica && decision.reason == Reason::ReadOnlySelect
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::pattern::Pattern;
-    use crate::router::{Decision, FunctionRule, Qualified, Quoting, Router, Runs};
-
-    fn view(name: &str, query: &str) -> Relation {
-        Relation {
-            name: name.to_owned(),
-            query: Some(query.to_owned()),
-        }
-    }
-
-    fn catalog() -> Catalog {
-        read(&facts(), &Arc::default())
-    }
-
-    fn qualified(schema: &str, name: &str) -> Qualified {
-        Qualified {
-            schema: schema.to_owned(),
-            name: name.to_owned(),
-        }
-    }
-
-    /// Runs a user's function.
-    fn runs(name: &str, volatile: bool) -> Runs {
-        Runs {
-            function: qualified("public", name),
-            volatile,
-        }
-    }
-
-    fn facts() -> Facts {
-        let function = |schema: &str, name: &str, volatile| {
-            let function = qualified(schema, name);
-            (function.clone(), Runs { function, volatile })
-        };
-        let operator = |schema: &str, name: &str, volatile| {
-            (qualified(schema, name), runs("of_operator", volatile))
-        };
-        Facts {
-            functions: vec![
-                function("public", "stable_one", false),
-                function("public", "mixed", false),
-                function("other", "mixed", true),
-                function("public", "lower", true),
-                function("public", "writes", true),
-                function("public", "pg_stat_reset", false),
-                function("pg_catalog", "pg_stat_reset", true),
-                function("pg_catalog", "random", true),
-                function("public", "gives_unseen", false),
-            ],
-            operators: vec![
-                operator("public", "<=>", false),
-                operator("public", "===", false),
-                operator("public", "@@", true),
-                operator("one", "<~>", false),
-                operator("other", "<~>", true),
-            ],
-            types: (["mood", "small", "loud", "smaller", "cast", "unseen"].iter())
-                .map(|name| ((*name).to_owned(), true))
-                .chain([("odd".to_owned(), false)])
-                .collect(),
-            casts: vec![("cast".to_owned(), runs("to_cast", true))],
-            constraints: vec![
-                ("small".to_owned(), "SELECT (VALUE < 100)".to_owned()),
-                ("loud".to_owned(), "SELECT public.writes(VALUE)".to_owned()),
-                (
-                    "smaller".to_owned(),
-                    "SELECT (VALUE < 100::public.small)".to_owned(),
-                ),
-            ],
-            of_rows: vec![
-                ("total".to_owned(), runs("total", true)),
-                ("half".to_owned(), runs("half", false)),
-            ],
-            unseen: vec![(7, runs("shows", true)), (8, runs("compares", false))],
-            unseen_of_types: vec![("unseen".to_owned(), 7), ("mood".to_owned(), 8)],
-            unseen_of_relations: vec![("with_unseen".to_owned(), 7), ("t".to_owned(), 8)],
-            unseen_of_functions: vec![
-                (qualified("public", "gives_unseen"), 7),
-                (qualified("public", "stable_one"), 8),
-            ],
-            relations: vec![
-                view("outer_view", "SELECT n FROM public.inner_view"),
-                view("inner_view", "SELECT public.stable_one(1) AS n;"),
-                view("counted", "SELECT nextval('s'::regclass) AS n"),
-                view("deep", "SELECT n FROM public.counted JOIN t ON true"),
-                view("secret", "SELECT (owner = CURRENT_USER)"),
-                view("secret", "SELECT public.writes(1)"),
-                view("around", "SELECT n FROM around"),
-                Relation {
-                    name: "fast".to_owned(),
-                    query: None,
-                },
-            ],
-        }
-    }
-
-    fn decide(sql: &str) -> Decision {
-        let catalog = catalog();
-        Router::new([1, 2], 16).decide_in(sql.as_bytes(), Quoting::Standard, Some(&catalog))
-    }
-
-    #[test]
-    fn names_are_safe_when_all_that_they_may_stand_for_are() {
-        for (sql, target) in [
-            ("select stable_one(1)", Target::Replica),
-            ("select public.stable_one(1) from t", Target::Replica),
-            ("select Stable_One(1), upper('x')", Target::Replica),
-            ("select mixed(1)", Target::Primary),
-            ("select public.mixed(1)", Target::Replica),
-            ("select other.mixed(1)", Target::Primary),
-            ("select x.public.mixed(1)", Target::Primary),
-            ("select lower('x')", Target::Primary),
-            ("select unheard_of(1)", Target::Primary),
-            ("select elsewhere.stable_one(1)", Target::Primary),
-            ("select * from stable_one(1)", Target::Replica),
-            ("select * from public.stable_one(1) g", Target::Replica),
-            ("select a === b, a <=> b from t", Target::Replica),
-            ("select a @@ b from t", Target::Primary),
-            ("select a <<<>>> b from t", Target::Primary),
-            ("select 'happy'::mood, mood 'sad'", Target::Replica),
-            ("select 'x'::odd", Target::Primary),
-            ("select 'x'::public.mood", Target::Replica),
-            ("select 'x'::public.odd", Target::Primary),
-            ("select 'x'::public.unheard_of", Target::Primary),
-            ("select a OPERATOR(one.<~>) b from t", Target::Replica),
-            ("select a OPERATOR(\"one\".<~>) b from t", Target::Replica),
-            ("select a OPERATOR(other.<~>) b from t", Target::Primary),
-            ("select a OPERATOR(elsewhere.<~>) b from t", Target::Primary),
-            ("select a <~> b from t", Target::Primary),
-            ("select a OPERATOR(pg_catalog.=) b from t", Target::Replica),
-            (
-                "select a OPERATOR(pg_catalog.===) b from t",
-                Target::Primary,
-            ),
-            ("select a OPERATOR(x.one.<~>) b from t", Target::Primary),
-            ("select 7::small, 5::smaller", Target::Replica),
-            ("select 7::loud", Target::Primary),
-            ("select 7::cast", Target::Primary),
-            ("select 7::unseen", Target::Primary),
-            ("select gives_unseen(1)", Target::Primary),
-            ("select nextval('s')", Target::Primary),
-            ("select pg_stat_reset()", Target::Primary),
-            ("select \"a\"\"b\" from t", Target::Primary),
-        ] {
-            assert_eq!(decide(sql).target, target, "{sql}");
-        }
-    }
-
-    #[test]
-    fn relations_are_followed_to_what_they_call() {
-        for (sql, target) in [
-            ("select * from outer_view", Target::Replica),
-            ("select * from \"inner_view\" v", Target::Replica),
-            ("select * from deep", Target::Primary),
-            (
-                "select 1 where exists (table public.Counted)",
-                Target::Primary,
-            ),
-            (
-                "with x as (select * from deep) select * from x",
-                Target::Primary,
-            ),
-            ("select * from secret", Target::Primary),
-            ("select * from around", Target::Primary),
-            ("select * from fast", Target::Primary),
-            ("copy fast to stdout", Target::Primary),
-            (
-                "explain select * from (t join fast on true)",
-                Target::Primary,
-            ),
-            ("select * from with_unseen", Target::Primary),
-            ("select t.total from t", Target::Primary),
-            ("select t.half from t", Target::Replica),
-            ("select * from t", Target::Replica),
-        ] {
-            let decision = decide(sql);
-            assert_eq!(decision.target, target, "{sql}");
-            if target == Target::Primary {
-                assert_eq!(decision.reason, Reason::Relation, "{sql}");
-            }
-        }
-    }
-
-    #[test]
-    fn decisions_are_remembered_for_one_catalog() {
-        let (one, other) = (catalog(), read(&Facts::default(), &Arc::default()));
-        assert_eq!(one.version(), catalog().version());
-        assert_ne!(one.version(), other.version());
-        let mut router = Router::new([1, 2], 16);
-        let mut decide = |catalog: Option<&Catalog>| {
-            let sql = b"select stable_one(1)";
-            router.decide_in(sql, Quoting::Standard, catalog).target
-        };
-        for _ in 0..2 {
-            assert_eq!(decide(Some(&one)), Target::Replica);
-            assert_eq!(decide(Some(&other)), Target::Primary);
-            assert_eq!(decide(None), Target::Primary);
-        }
-    }
-
-    fn rules(names: &[&str]) -> Vec<FunctionRule> {
-        let rule = |name: &&str| {
-            let (schema, name) = name.split_once('.').unwrap_or(("", name));
-            FunctionRule {
-                schema: (!schema.is_empty()).then(|| Pattern::new(schema)),
-                name: Pattern::new(name),
-            }
-        };
-        names.iter().map(rule).collect()
-    }
-
-    #[test]
-    fn overrides_count_wherever_functions_are_run() {
-        let overrides = Arc::new(Overrides {
-            read_only: rules(&[
-                "writes",
-                "other.*",
-                "of_operator",
-                "to_*",
-                "shows",
-                "nextval",
-            ]),
-            write: rules(&["public.stable_one", "compares", "upper", "other.no*"]),
-        });
-        let catalog = read(&facts(), &overrides);
-        let unread = Catalog::unread(Arc::clone(&overrides));
-        let mut router = Router::new([1, 2], 64);
-        for (sql, known, unknown) in [
-            ("select writes(1)", Target::Replica, Target::Replica),
-            (
-                "select mixed(1), other.mixed(1)",
-                Target::Replica,
-                Target::Primary,
-            ),
-            ("select other.mixed(1)", Target::Replica, Target::Replica),
-            ("select other.not_this(1)", Target::Primary, Target::Primary),
-            ("select stable_one(1)", Target::Primary, Target::Primary),
-            ("select upper('x')", Target::Primary, Target::Primary),
-            ("select lower('x')", Target::Primary, Target::Replica),
-            ("select nextval('s')", Target::Replica, Target::Replica),
-            ("select setval('s', 1)", Target::Primary, Target::Primary),
-            (
-                "select a <=> b, a @@ b from u",
-                Target::Replica,
-                Target::Replica,
-            ),
-            ("select 7::cast", Target::Replica, Target::Primary),
-            ("select 7::unseen", Target::Replica, Target::Primary),
-            ("select 7::loud", Target::Replica, Target::Primary),
-            ("select 'happy'::mood", Target::Primary, Target::Primary),
-            ("select * from secret", Target::Replica, Target::Replica),
-            ("select * from counted", Target::Replica, Target::Replica),
-            ("select * from inner_view", Target::Primary, Target::Replica),
-            (
-                "select * from with_unseen",
-                Target::Replica,
-                Target::Replica,
-            ),
-            ("select * from t", Target::Primary, Target::Replica),
-        ] {
-            let mut decide = |catalog| {
-                router
-                    .decide_in(sql.as_bytes(), Quoting::Standard, Some(catalog))
-                    .target
-            };
-            assert_eq!(decide(&catalog), known, "{sql}");
-            assert_eq!(decide(&unread), unknown, "unread: {sql}");
-        }
-        let written = router.decide_in(b"select stable_one(1)", Quoting::Standard, Some(&catalog));
-        assert!(written.writes && written.reason == Reason::WriteFunction);
-    }
+/// Whether the body of a function that is declared to be safe does what is not. What is only not understood, or
+/// tells of the server or the session, is its owner's to know.
+fn shows_other(knowledge: &Knowledge<'_>, body: &str) -> bool {
+    let all = classify::body(knowledge, body.as_bytes());
+    let other = |decision: &Decision| match decision.reason {
+        Reason::Write
+        | Reason::Ddl
+        | Reason::Lock
+        | Reason::WriteFunction
+        | Reason::UnknownFunction
+        | Reason::UnknownOperator
+        | Reason::Relation
+        | Reason::SessionState
+        | Reason::Transaction
+        | Reason::Procedure => true,
+        Reason::ReadOnlySelect
+        | Reason::Show
+        | Reason::Empty
+        | Reason::ReadOnlyTransaction
+        | Reason::Hint
+        | Reason::UnknownType
+        | Reason::Refused
+        | Reason::ServerState
+        | Reason::Serializable
+        | Reason::SeveralStatements
+        | Reason::DoesNotParse
+        | Reason::TooLong
+        | Reason::Quoting
+        | Reason::Local => false,
+    };
+    all.iter().any(other)
 }
+
+#[cfg(test)]
+mod tests;

@@ -38,6 +38,18 @@ create function far.by(a int, b int) returns int language plpgsql volatile as 'b
 create operator near.<~> (leftarg = int, rightarg = int, function = near.by);
 create operator far.<~> (leftarg = int, rightarg = int, function = far.by);
 
+create function plain_sql(n int) returns bigint language sql stable as 'select count(*) from items where id < n';
+create function over_plain(n int) returns bigint language sql stable as 'select 1; select plain_sql(n)';
+create function by_standard(n int) returns bigint language sql stable return plain_sql(n) + 1;
+create function in_block(n int) returns bigint language sql stable begin atomic select 1; select by_standard(n); end;
+create function plain_volatile(n int) returns int language sql as 'select n';
+create function locks_in_block(n int) returns bool language sql stable begin atomic select 1; select pg_try_advisory_lock_shared(n); end;
+create function locks_by_standard(n int) returns bool language sql stable return pg_try_advisory_lock_shared(n);
+create function locks(n int) returns bool language sql stable as 'select pg_try_advisory_lock_shared(n)';
+create function over_locks(n int) returns bool language sql immutable as 'select locks(n)';
+create function factorial(n int) returns numeric language sql immutable as
+  'select case when n < 2 then 1 else n * factorial(n - 1) end';
+create view locking as select over_locks(id) from items;
 create function touched(i items) returns int language plpgsql volatile as 'begin return i.id; end';
 create function doubled(i items) returns int language sql stable as 'select i.id * 2';";
 
@@ -196,6 +208,27 @@ fn constraints_of_domains_and_functions_written_as_columns_are_followed() {
             ("select i.doubled from items i", "replica"),
             ("select i.touched from items i", "primary"),
             ("select (i).touched from items i", "primary"),
+        ],
+    );
+    stage.assert_no_write_reached_a_replica();
+}
+
+#[test]
+fn bodies_of_functions_in_sql_are_followed() {
+    let (stage, mut client) = stage("catalog_bodies", |setup| setup);
+    all_go(
+        &mut client,
+        &[
+            ("select plain_sql(5)", "replica"),
+            ("select over_plain(5)", "replica"),
+            ("select by_standard(5), in_block(5)", "replica"),
+            ("select plain_volatile(1)", "primary"),
+            ("select locks_in_block(1)", "primary"),
+            ("select locks_by_standard(1)", "primary"),
+            ("select locks(1)", "primary"),
+            ("select over_locks(1)", "primary"),
+            ("select * from locking", "primary"),
+            ("select factorial(5)", "replica"),
         ],
     );
     stage.assert_no_write_reached_a_replica();
