@@ -8,19 +8,26 @@ use tokio_postgres::SimpleQueryRow;
 use super::probe::column;
 use crate::router::{Facts, Qualified, Relation, Runs};
 
-pub(super) const BEGIN: &str = "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY";
+/// Estimates of what is recursive are far too high: it would be compiled first.
+pub(super) const BEGIN: &str =
+    "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET LOCAL jit = off";
 
-/// Types, each with all that it is made of, itself included.
+/// Of certain users' types (`pg_type AS t` where this holds) all that are made of them, themselves included: upwards,
+/// as those in question are few, and every table is a type.
 macro_rules! made_of {
-    () => {
-        "WITH RECURSIVE made_of (typ, part) AS (SELECT oid, oid FROM pg_type WHERE oid >= 16384 \
-         UNION SELECT m.typ, s.part FROM made_of AS m JOIN pg_type AS t ON t.oid = m.part CROSS JOIN LATERAL \
-         (SELECT t.typelem UNION ALL SELECT t.typbasetype \
-         UNION ALL SELECT a.atttypid FROM pg_attribute AS a WHERE t.typrelid <> 0 AND a.attrelid = t.typrelid \
-         AND a.attnum > 0 AND NOT a.attisdropped \
-         UNION ALL SELECT r.rngsubtype FROM pg_range AS r WHERE t.typtype IN ('r', 'm') \
-         AND t.oid IN (r.rngtypid, (to_jsonb(r) ->> 'rngmultitypid')::oid)) \
-         AS s (part) WHERE s.part >= 16384) "
+    ($seed:literal) => {
+        concat!(
+            "whole (typ, part) AS MATERIALIZED (SELECT oid, typelem FROM pg_type WHERE typelem >= 16384 \
+             UNION ALL SELECT oid, typbasetype FROM pg_type WHERE typbasetype >= 16384 \
+             UNION ALL SELECT c.reltype, a.atttypid FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid \
+             WHERE c.reltype <> 0 AND a.atttypid >= 16384 AND a.attnum > 0 AND NOT a.attisdropped \
+             UNION ALL SELECT rngtypid, rngsubtype FROM pg_range \
+             UNION ALL SELECT (to_jsonb(r) ->> 'rngmultitypid')::oid, rngtypid FROM pg_range AS r \
+             WHERE to_jsonb(r) ->> 'rngmultitypid' IS NOT NULL), \
+             made_of (typ, part) AS (SELECT t.oid, t.oid FROM pg_type AS t WHERE t.oid >= 16384 AND ",
+            $seed,
+            " UNION SELECT w.typ, m.part FROM made_of AS m JOIN whole AS w ON w.part = m.typ) "
+        )
     };
 }
 
@@ -81,10 +88,9 @@ const OPERATORS: &str = concat!(
 
 /// Ranges run more. Arrays are cast to by the name of what they are of.
 const TYPES: &str = concat!(
-    made_of!(),
-    "SELECT t.typname AS name, bool_and(t.typtype IN ('b', 'c', 'd', 'e') \
-     AND NOT EXISTS (SELECT FROM made_of AS m JOIN pg_type AS p ON p.oid = m.part WHERE m.typ = t.oid \
-     AND p.typtype NOT IN ('b', 'c', 'd', 'e'))) AS sound \
+    "WITH RECURSIVE ",
+    made_of!("t.typtype NOT IN ('b', 'c', 'd', 'e')"),
+    "SELECT t.typname AS name, bool_and(NOT EXISTS (SELECT FROM made_of AS m WHERE m.typ = t.oid)) AS sound \
      FROM pg_type AS t LEFT JOIN pg_class AS c ON c.oid = t.typrelid WHERE t.oid >= 16384 \
      AND t.typcategory <> 'A' AND (t.typtype IN ('b', 'd', 'e', 'r', 'm') OR c.relkind = 'c') \
      GROUP BY 1 ORDER BY 1"
@@ -99,7 +105,8 @@ const CASTS: &str = concat!(
 );
 
 const CONSTRAINTS: &str = concat!(
-    made_of!(),
+    "WITH RECURSIVE ",
+    made_of!("t.oid IN (SELECT contypid FROM pg_constraint WHERE contype = 'c')"),
     "SELECT DISTINCT t.typname AS name, 'SELECT ' || pg_get_expr(c.conbin, 0) AS query FROM made_of AS m \
      JOIN pg_type AS t ON t.oid = m.typ JOIN pg_constraint AS c ON c.contypid = m.part \
      LEFT JOIN pg_class AS r ON r.oid = t.typrelid WHERE c.contype = 'c' AND t.typcategory <> 'A' \
@@ -113,29 +120,37 @@ const RELATIONS: &str = "SELECT c.relname AS name, CASE WHEN c.relkind = 'v' THE
      UNION ALL SELECT c.relname, 'SELECT ' || pg_get_expr(p.polqual, p.polrelid) FROM pg_policy AS p \
      JOIN pg_class AS c ON c.oid = p.polrelid WHERE c.relrowsecurity AND p.polqual IS NOT NULL ORDER BY 1, 2";
 
+/// What each type runs of users' functions or volatile ones.
+macro_rules! odd {
+    () => {
+        "WITH RECURSIVE odd (typ, function) AS (SELECT u.typ, f.oid FROM (SELECT oid, unnest(ARRAY[typinput, typoutput, \
+         typreceive, typsend, typmodin, typmodout]::oid[]) FROM pg_type WHERE oid >= 16384 \
+         UNION ALL SELECT unnest(ARRAY[amproclefttype, amprocrighttype]), amproc::oid FROM pg_amproc \
+         UNION ALL SELECT unnest(ARRAY[a.amoplefttype, a.amoprighttype]), o.oprcode::oid FROM pg_amop AS a \
+         JOIN pg_operator AS o ON o.oid = a.amopopr \
+         UNION ALL SELECT unnest(ARRAY[castsource, casttarget]), castfunc FROM pg_cast WHERE castcontext = 'i' \
+         UNION ALL SELECT rngtypid, unnest(ARRAY[rngcanonical, rngsubdiff]::oid[]) FROM pg_range) AS u (typ, function) \
+         JOIN pg_proc AS f ON f.oid = u.function WHERE u.typ >= 16384 AND (f.oid >= 16384 OR f.provolatile = 'v')), "
+    };
+}
+
 /// Types by their number, operator families by theirs below zero.
 const UNSEEN: &str = concat!(
-    made_of!(),
-    ", of_types (typ, function) AS (SELECT oid, unnest(ARRAY[typinput, typoutput, typreceive, typsend, typmodin, \
-     typmodout]::oid[]) FROM pg_type WHERE oid >= 16384 \
-     UNION ALL SELECT unnest(ARRAY[amproclefttype, amprocrighttype]), amproc::oid FROM pg_amproc \
-     UNION ALL SELECT unnest(ARRAY[a.amoplefttype, a.amoprighttype]), o.oprcode::oid FROM pg_amop AS a \
-     JOIN pg_operator AS o ON o.oid = a.amopopr \
-     UNION ALL SELECT unnest(ARRAY[castsource, casttarget]), castfunc FROM pg_cast WHERE castcontext = 'i' \
-     UNION ALL SELECT rngtypid, unnest(ARRAY[rngcanonical, rngsubdiff]::oid[]) FROM pg_range), \
-     numbered (number, function) AS (SELECT m.typ::bigint, r.function FROM made_of AS m \
-     JOIN of_types AS r ON r.typ = m.part \
+    odd!(),
+    made_of!("t.oid IN (SELECT typ FROM odd)"),
+    "SELECT DISTINCT x.number AS number,",
+    run!(),
+    "FROM (SELECT m.typ::bigint, o.function FROM made_of AS m JOIN odd AS o ON o.typ = m.part \
      UNION SELECT -amprocfamily::bigint, amproc::oid FROM pg_amproc \
      UNION SELECT -a.amopfamily::bigint, o.oprcode::oid FROM pg_amop AS a JOIN pg_operator AS o ON o.oid = a.amopopr) \
-     SELECT DISTINCT x.number AS number,",
-    run!(),
-    "FROM numbered AS x",
+     AS x (number, function)",
     runs!("x.function"),
     "ORDER BY 1, 2, 3, 4"
 );
 
-const UNSEEN_OF_TYPES: &str = "SELECT typname AS name, oid::bigint AS number FROM pg_type WHERE oid >= 16384 \
-     AND typtype IN ('b', 'c', 'd', 'e', 'r', 'm') AND typcategory <> 'A' ORDER BY 1, 2";
+const UNSEEN_OF_TYPES: &str = "SELECT t.typname AS name, t.oid::bigint AS number FROM pg_type AS t \
+     LEFT JOIN pg_class AS c ON c.oid = t.typrelid WHERE t.oid >= 16384 AND t.typcategory <> 'A' \
+     AND (t.typtype IN ('b', 'd', 'e', 'r', 'm') OR c.relkind = 'c') ORDER BY 1, 2";
 
 const UNSEEN_OF_RELATIONS: &str = "SELECT c.relname AS name, a.atttypid::bigint AS number FROM pg_attribute AS a \
      JOIN pg_class AS c ON c.oid = a.attrelid WHERE c.oid >= 16384 AND c.relkind IN ('r', 'p', 'm', 'f') \
