@@ -120,7 +120,8 @@ const RELATIONS: &str = "SELECT c.relname AS name, CASE WHEN c.relkind = 'v' THE
      UNION ALL SELECT c.relname, 'SELECT ' || pg_get_expr(p.polqual, p.polrelid) FROM pg_policy AS p \
      JOIN pg_class AS c ON c.oid = p.polrelid WHERE c.relrowsecurity AND p.polqual IS NOT NULL ORDER BY 1, 2";
 
-/// What each type runs of users' functions or volatile ones.
+/// What each type runs of users' functions or volatile ones. Casts to what is built in are not told by the name of
+/// the type that is cast.
 macro_rules! odd {
     () => {
         "WITH RECURSIVE odd (typ, function) AS (SELECT u.typ, f.oid FROM (SELECT oid, unnest(ARRAY[typinput, typoutput, \
@@ -128,7 +129,8 @@ macro_rules! odd {
          UNION ALL SELECT unnest(ARRAY[amproclefttype, amprocrighttype]), amproc::oid FROM pg_amproc \
          UNION ALL SELECT unnest(ARRAY[a.amoplefttype, a.amoprighttype]), o.oprcode::oid FROM pg_amop AS a \
          JOIN pg_operator AS o ON o.oid = a.amopopr \
-         UNION ALL SELECT unnest(ARRAY[castsource, casttarget]), castfunc FROM pg_cast WHERE castcontext = 'i' \
+         UNION ALL SELECT unnest(ARRAY[castsource, casttarget]), castfunc FROM pg_cast \
+         WHERE castcontext = 'i' OR casttarget < 16384 \
          UNION ALL SELECT rngtypid, unnest(ARRAY[rngcanonical, rngsubdiff]::oid[]) FROM pg_range) AS u (typ, function) \
          JOIN pg_proc AS f ON f.oid = u.function WHERE u.typ >= 16384 AND (f.oid >= 16384 OR f.provolatile = 'v')), "
     };

@@ -50,6 +50,18 @@ create function over_locks(n int) returns bool language sql immutable as 'select
 create function factorial(n int) returns numeric language sql immutable as
   'select case when n < 2 then 1 else n * factorial(n - 1) end';
 create view locking as select over_locks(id) from items;
+create type celsius as (degrees int);
+create function degrees_not(c celsius) returns int language plpgsql volatile as 'begin return c.degrees; end';
+create cast (celsius as int) with function degrees_not(celsius);
+create table weather (id int, c celsius);
+create type kelvin as (degrees int);
+create function degrees(k kelvin) returns int language plpgsql immutable as 'begin return k.degrees; end';
+create cast (kelvin as int) with function degrees(kelvin);
+create function colder(k kelvin) returns celsius language plpgsql volatile as 'begin return row(k.degrees - 273)::celsius; end';
+create table cold (id int, k kelvin);
+create function add_not(a int, b int) returns int language plpgsql volatile as 'begin return a + b; end';
+create aggregate total_not(int) (sfunc = add_not, stype = int, initcond = '0');
+create aggregate total(int) (sfunc = int4pl, stype = int, initcond = '0');
 create function touched(i items) returns int language plpgsql volatile as 'begin return i.id; end';
 create function doubled(i items) returns int language sql stable as 'select i.id * 2';";
 
@@ -205,6 +217,11 @@ fn constraints_of_domains_and_functions_written_as_columns_are_followed() {
                 "replica",
             ),
             ("select 7::looked_at", "primary"),
+            ("select total(id) from items", "replica"),
+            ("select total_not(id) from items", "primary"),
+            ("select c::int from weather", "primary"),
+            ("select row(1)::celsius::int", "primary"),
+            ("select k::int, row(1)::kelvin from cold", "replica"),
             ("select i.doubled from items i", "replica"),
             ("select i.touched from items i", "primary"),
             ("select (i).touched from items i", "primary"),
