@@ -10,6 +10,7 @@ use crate::raw::{Element, Raw};
 use crate::resolve::Draft;
 use crate::secret::{Secret, SecretShape};
 use crate::settings::{AuthMethod, CONSOLE_DATABASES, Named as _, Node, Settings, User};
+use crate::suggest;
 
 /// Finds what does not go together, and decides whether access is open.
 pub(crate) fn check(draft: &mut Draft<'_>, raw: &Raw, problems: &mut Vec<Problem>) {
@@ -19,6 +20,7 @@ pub(crate) fn check(draft: &mut Draft<'_>, raw: &Raw, problems: &mut Vec<Problem
     check_peers(draft, raw, problems);
     check_sizes(draft, raw, problems);
     check_replication(draft, raw, problems);
+    check_reads(draft, raw, problems);
     check_monitor(draft, raw, problems);
     check_addresses(draft, raw, problems);
     check_access(draft, raw, problems);
@@ -195,14 +197,50 @@ fn refuse_verifier(
 
 fn check_replication(draft: &Draft<'_>, raw: &Raw, problems: &mut Vec<Problem>) {
     let key = keys::REPLICATION_NODE.name;
-    let node = draft.settings.replication.node.as_str();
-    let known = |n: &Node| n.label() == node || n.address() == node;
-    if matches!(node, "primary" | "replica") || draft.settings.nodes.iter().any(known) {
-        return;
+    let problem = unknown_node(
+        draft,
+        &draft.settings.replication.node,
+        raw.origin(key),
+        key,
+    );
+    problems.extend(problem);
+}
+
+/// Reads can prefer a node, or a zone, only if there is one.
+fn check_reads(draft: &Draft<'_>, raw: &Raw, problems: &mut Vec<Problem>) {
+    let key = keys::PREFER_NODE.name;
+    for (prefer, element) in draft.settings.prefer.iter().zip(&draft.prefer) {
+        problems.extend(unknown_node(draft, &prefer.node, element.origin(key), key));
     }
+    let (key, nodes) = (keys::ROUTING_ZONE.name, &draft.settings.nodes);
+    let zones = || nodes.iter().filter_map(|node| node.zone.as_deref());
+    if let Some(zone) = &draft.settings.routing.zone
+        && !zones().any(|known| known == zone)
+        && draft
+            .nodes
+            .iter()
+            .all(|e| draft.sound_in(e, keys::NODE_ZONE.name))
+    {
+        let nearest = suggest::nearest(zone, zones()).map(str::to_owned);
+        let message = format!("no node has zone = {zone:?}");
+        problems.push(Problem::new(raw.origin(key), key, message).nearest(nearest));
+    }
+}
+
+/// What to say when `node` is none, nor a kind of node.
+fn unknown_node(draft: &Draft<'_>, node: &str, origin: &Origin, key: &str) -> Option<Problem> {
+    let nodes = &draft.settings.nodes;
+    let labels: Vec<String> = nodes.iter().map(Node::label).collect();
+    let known = |n: &Node| n.label() == node || n.address() == node;
+    if matches!(node, "primary" | "replica") || nodes.iter().any(known) {
+        return None;
+    }
+    let kinds = ["primary", "replica"];
+    let names = labels.iter().map(String::as_str).chain(kinds);
+    let nearest = suggest::nearest(node, names).map(str::to_owned);
     let message =
         format!("{node:?} is no node; write \"primary\", \"replica\" or a node's name or address");
-    problems.push(Problem::new(raw.origin(key), key, message));
+    Some(Problem::new(origin, key, message).nearest(nearest))
 }
 
 fn check_monitor(draft: &Draft<'_>, raw: &Raw, problems: &mut Vec<Problem>) {

@@ -5,9 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::keys::{self, AnyKey, Shape};
+use crate::keys::{self, AnyKey};
 use crate::problem::{Origin, Problem};
 use crate::raw::{Element, Given, Raw, Values};
+use crate::sections::{self, Shape};
 use crate::suggest;
 use crate::value::Value;
 
@@ -257,7 +258,7 @@ fn target(name: &str) -> Option<Target> {
 /// The name of the list that a key belongs to.
 fn list_of(key: &dyn AnyKey) -> Option<&'static str> {
     let (section, _) = key.name().split_once('.')?;
-    keys::section(section)
+    sections::section(section)
         .filter(|section| section.shape == Shape::List)
         .map(|s| s.name)
 }

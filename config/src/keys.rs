@@ -7,10 +7,13 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use crate::kind::{
-    Cap, Choice, Count, Flag, HostPort, Kind, ListenAddress, ListenList, LogLevel, Name, Percent,
-    Period, Quoting, SecretValue, Size, Timeout, Visibility,
+    Cap, Choice, Count, Flag, FunctionList, HostPort, Kind, ListenAddress, ListenList, LogLevel,
+    Name, Percent, Period, Quoting, SecretValue, Size, Timeout, Visibility,
 };
-use crate::settings::{AuthMethod, LogFormat, PoolMode, ReadYourWrites, TransactionReads};
+use crate::sections::SECTIONS;
+use crate::settings::{
+    AuthMethod, Balance, BalancePer, LogFormat, PoolMode, ReadYourWrites, TransactionReads,
+};
 
 /// When a changed value takes effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,100 +116,6 @@ impl<K: Kind, D: DefaultOf<K> + Sync> AnyKey for Key<K, D> {
     }
 }
 
-/// Whether a section stands once or is a list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Shape {
-    /// `[pool]`
-    Table,
-    /// `[[node]]`
-    List,
-}
-
-/// Whether the reference has a section in force, or as one that may be switched on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Example {
-    InForce,
-    Off,
-}
-
-use Example::{InForce, Off};
-
-/// A section of the file.
-pub(crate) struct Section {
-    pub(crate) name: &'static str,
-    pub(crate) shape: Shape,
-    pub(crate) example: Example,
-    pub(crate) doc: &'static str,
-}
-
-/// Every section, as the reference orders them.
-pub(crate) static SECTIONS: &[Section] = &[
-    list(
-        "node",
-        InForce,
-        "A PostgreSQL server; which one leads is found out. One is needed",
-    ),
-    list(
-        "user",
-        Off,
-        "Who may log in. With none, and only loopback addresses, everybody may",
-    ),
-    list(
-        "database",
-        Off,
-        "Overrides for one database; others are passed on as they are",
-    ),
-    list(
-        "peer",
-        Off,
-        "Another pgconvoy behind the same address: cancel requests for its clients are passed on to it",
-    ),
-    // Off, because a method that is asked for needs users whom it could check.
-    table("auth", Off, "How clients prove who they are"),
-    table(
-        "pool",
-        InForce,
-        "Server connections; a pool is one user on one database of one node",
-    ),
-    table(
-        "limits",
-        InForce,
-        "Bounds on clients, and on server connections over all pools",
-    ),
-    table("routing", InForce, "Where statements run"),
-    table(
-        "replication",
-        InForce,
-        "Replication connections (pg_basebackup, pg_receivewal, logical decoding), which are not pooled",
-    ),
-    table("health", InForce, "How nodes are watched"),
-    table(
-        "monitor",
-        InForce,
-        "The login with which nodes are watched; it needs pg_monitor",
-    ),
-    table("http", InForce, "Metrics and health over HTTP"),
-    table("log", InForce, "What is logged, and how"),
-];
-
-const fn list(name: &'static str, example: Example, doc: &'static str) -> Section {
-    Section {
-        name,
-        shape: Shape::List,
-        example,
-        doc,
-    }
-}
-
-const fn table(name: &'static str, example: Example, doc: &'static str) -> Section {
-    Section {
-        name,
-        shape: Shape::Table,
-        example,
-        doc,
-    }
-}
-
 const fn loopback(port: u16) -> SocketAddr {
     SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
 }
@@ -253,7 +162,8 @@ keys! {
         "share of the reads against the other nodes' weights; 0 gets none";
     NODE_NAME: Optional<Name> = "node.name", Name, Unset("\"replica-1\""), Restart,
         "what logs and metrics call the node; its address when absent";
-
+    NODE_ZONE: Optional<Name> = "node.zone", Name, Unset("\"eu-1a\""), Live,
+        "where the node is, by any name; see routing.zone";
     NODE_MAX_SERVER_CONNECTIONS: Setting<Cap> = "node.max_server_connections", Cap, || None, Live,
         "most server connections to this node, over all pools; a number, or \"off\"";
 
@@ -403,6 +313,34 @@ keys! {
         || Some(Duration::from_mins(1)), Live,
         "databases' catalogs are read this often; off: functions of users keep reads on the primary";
 
+    ROUTING_READ_ONLY_FUNCTIONS: Optional<FunctionList> = "routing.read_only_functions",
+        FunctionList, Unset("[\"lookup_*\", \"app.report\"]"), Live,
+        "functions that replicas may run, whatever they are declared to be; * stands for anything";
+    ROUTING_WRITE_FUNCTIONS: Optional<FunctionList> = "routing.write_functions", FunctionList,
+        Unset("[\"app.audit_*\"]"), Live,
+        "functions that only the primary runs; this list wins over the other";
+    ROUTING_BALANCE: Setting<Choice<Balance>> = "routing.balance", Choice::new(),
+        || Balance::RoundRobin, Live,
+        "which replica is next: \"round_robin\", \"least_connections\" or \"least_latency\"";
+    ROUTING_BALANCE_PER: Setting<Choice<BalancePer>> = "routing.balance_per", Choice::new(),
+        || BalancePer::Statement, Live,
+        "choose anew for each \"statement\", or once for a \"session\" while that replica can serve it";
+    ROUTING_ZONE: Optional<Name> = "routing.zone", Name, Unset("\"eu-1a\""), Live,
+        "where pgconvoy is: nodes of this zone are read while one of them is usable, others only then";
+    ROUTING_SLOW_START: Setting<Timeout> = "routing.slow_start", Timeout, || None, Live,
+        "a replica that comes back gets its whole share only after this, and more and more until then";
+    ROUTING_EJECTION: Setting<Timeout> = "routing.ejection", Timeout, || None, Live,
+        "a replica that fails or is far slower than the others gets no reads for this, then for longer";
+
+    PREFER_APPLICATION: Optional<Name> = "prefer.application", Name, Unset("\"report*\""), Live,
+        "of clients with this application_name; * stands for anything";
+    PREFER_USER: Optional<Name> = "prefer.user", Name, Unset("\"analyst*\""), Live,
+        "of clients that logged in by this name";
+    PREFER_DATABASE: Optional<Name> = "prefer.database", Name, Unset("\"app\""), Live,
+        "of clients that ask for this database";
+    PREFER_NODE: Required<Name> = "prefer.node", Name, Must("\"replica\""), Live,
+        "\"primary\", \"replica\" (any) or a node's name or address, which may be of weight 0";
+
     REPLICATION_NODE: Setting<Name> = "replication.node", Name, || "primary".to_owned(), Live,
         "where they go: \"primary\", \"replica\" (the first that is up) or a node's name or address";
 
@@ -441,11 +379,6 @@ keys! {
 /// The key of that name.
 pub(crate) fn find(name: &str) -> Option<&'static dyn AnyKey> {
     ALL.iter().copied().find(|key| key.name() == name)
-}
-
-/// The section of that name.
-pub(crate) fn section(name: &str) -> Option<&'static Section> {
-    SECTIONS.iter().find(|section| section.name == name)
 }
 
 /// Names of the keys and sections, for suggestions.

@@ -21,6 +21,7 @@ mod raw;
 mod reference;
 mod resolve;
 mod secret;
+mod sections;
 mod settings;
 mod suggest;
 mod units;
@@ -37,7 +38,7 @@ pub use problem::{Origin, Problem, Problems};
 pub use reference::reference;
 pub use secret::{Secret, SecretShape};
 pub use settings::{
-    Auth, AuthMethod, CONSOLE_DATABASES, Database, Health, Http, Limits, Log, LogFormat, Monitor,
-    Node, Peer, Pool, PoolMode, ReadYourWrites, Replication, Routing, Settings, TransactionReads,
-    User, UserTimes,
+    Auth, AuthMethod, Balance, BalancePer, CONSOLE_DATABASES, Database, FunctionPattern, Health,
+    Http, Limits, Log, LogFormat, Monitor, Node, Peer, Pool, PoolMode, Prefer, ReadYourWrites,
+    Replication, Routing, Settings, TransactionReads, User, UserTimes,
 };

@@ -71,6 +71,7 @@ impl Owner {
             "user" => keys::USER_NAME.reload,
             "database" => keys::DATABASE_NAME.reload,
             "peer" => keys::PEER_NUMBER.reload,
+            "prefer" => keys::PREFER_NODE.reload,
             _ => Reload::Restart,
         }
     }
@@ -182,6 +183,7 @@ impl Loaded {
             node.weight = same.map_or(node.weight, |same| same.weight);
             if let Some(same) = same {
                 node.max_server_connections = same.max_server_connections;
+                node.zone.clone_from(&same.zone);
             }
         }
         if settings.auth.open_access && !check::listens_on_loopback_only(&settings) {

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::keys::{self, Section, Shape};
+use crate::keys;
 use crate::problem::{Origin, Problem};
+use crate::sections::{self, Section, Shape};
 use crate::suggest;
 use crate::value::Value;
 
@@ -158,7 +159,7 @@ struct Walk<'a> {
 impl Walk<'_> {
     fn document(&mut self, document: &DeTable<'_>) {
         for (name, value) in document {
-            match keys::section(name.get_ref()) {
+            match sections::section(name.get_ref()) {
                 Some(section) => self.section(section, name, value),
                 None if keys::find(name.get_ref()).is_some() => {
                     let mut values = std::mem::take(&mut self.raw.single);

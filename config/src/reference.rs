@@ -5,7 +5,8 @@
 use std::fmt::Write as _;
 
 use crate::env;
-use crate::keys::{self, AnyKey, Example, Reload, SECTIONS, Section, Shape, Written};
+use crate::keys::{self, AnyKey, Reload, Written};
+use crate::sections::{Example, SECTIONS, Section, Shape};
 
 const HEAD: &str = "\
 # pgconvoy's settings: every key with its default. Only a node is needed; take the rest as it is.

@@ -4,8 +4,11 @@
 //! A value that is refused becomes a problem and reads as the default, so that the rest is still
 //! looked at. Must not compare keys with each other: `check` does.
 
+mod routing;
+
 use std::path::Path;
 
+use self::routing::{read_prefer, read_routing};
 use crate::env::Environment;
 use crate::keys::{self, AnyKey, DefaultOf, Key, Optional, Required, Setting, Written};
 use crate::kind::{Kind, Outside};
@@ -14,8 +17,8 @@ use crate::problem::{Origin, Problem};
 use crate::raw::{Element, Raw, Values};
 use crate::secret::Secret;
 use crate::settings::{
-    Auth, Database, Health, Http, Limits, Log, Monitor, Node, Peer, Pool, Replication, Routing,
-    Settings, User, UserTimes,
+    Auth, Database, Health, Http, Limits, Log, Monitor, Node, Peer, Pool, Replication, Settings,
+    User, UserTimes,
 };
 
 /// Most workers that are started without being asked for (DESIGN.md, "The hot path").
@@ -25,11 +28,12 @@ const MOST_WORKERS: usize = 4;
 pub(crate) struct Draft<'a> {
     pub(crate) settings: Settings,
     pub(crate) entries: Vec<Entry>,
-    /// The element of each of `settings.nodes`, `users`, `databases` and `peers`.
+    /// The element of each of `settings.nodes`, `users`, `databases`, `peers` and `prefer`.
     pub(crate) nodes: Vec<&'a Element>,
     pub(crate) users: Vec<&'a Element>,
     pub(crate) databases: Vec<&'a Element>,
     pub(crate) peers: Vec<&'a Element>,
+    pub(crate) prefer: Vec<&'a Element>,
     /// Keys that were given but refused: what they hold in `settings` was not asked for.
     refused: Vec<(&'static str, Origin)>,
 }
@@ -88,6 +92,8 @@ pub(crate) fn resolve<'a>(
     let (databases, database_elements) =
         reader.elements(raw, "database", keys::DATABASE_NAME.name, read_database);
     let (peers, peer_elements) = reader.elements(raw, "peer", keys::PEER_NUMBER.name, read_peer);
+    // Entries have no names of their own.
+    let (prefer, prefer_elements) = reader.elements(raw, "prefer", "", read_prefer);
     let settings = Settings {
         listen,
         workers: if workers == 0 {
@@ -110,6 +116,7 @@ pub(crate) fn resolve<'a>(
         pool: read_pool(&mut reader, &top),
         limits: read_limits(&mut reader, &top),
         routing: read_routing(&mut reader, &top),
+        prefer,
         replication: Replication {
             node: reader.value(&top, &keys::REPLICATION_NODE),
         },
@@ -130,6 +137,7 @@ pub(crate) fn resolve<'a>(
         users: user_elements,
         databases: database_elements,
         peers: peer_elements,
+        prefer: prefer_elements,
         refused,
     };
     let workers = draft.settings.workers.to_string();
@@ -145,6 +153,7 @@ fn read_node(reader: &mut Reader<'_>, at: &Scope<'_>, element: &Element) -> Opti
     let address = reader.required(at, &keys::NODE_ADDRESS, element);
     let weight = reader.value(at, &keys::NODE_WEIGHT);
     let name = reader.optional(at, &keys::NODE_NAME);
+    let zone = reader.optional(at, &keys::NODE_ZONE);
     let max_server_connections = reader.value(at, &keys::NODE_MAX_SERVER_CONNECTIONS);
     let address = address?;
     Some(Node {
@@ -152,6 +161,7 @@ fn read_node(reader: &mut Reader<'_>, at: &Scope<'_>, element: &Element) -> Opti
         port: address.port,
         weight,
         name,
+        zone,
         max_server_connections,
     })
 }
@@ -258,19 +268,6 @@ fn read_limits(reader: &mut Reader<'_>, at: &Scope<'_>) -> Limits {
         cancel_wait_timeout: reader.value(at, &keys::LIMITS_CANCEL_WAIT_TIMEOUT),
         query_timeout: reader.value(at, &keys::LIMITS_QUERY_TIMEOUT),
         max_replication_connections: reader.value(at, &keys::LIMITS_MAX_REPLICATION_CONNECTIONS),
-    }
-}
-
-fn read_routing(reader: &mut Reader<'_>, at: &Scope<'_>) -> Routing {
-    Routing {
-        split_reads: reader.value(at, &keys::ROUTING_SPLIT_READS),
-        primary_reads: reader.value(at, &keys::ROUTING_PRIMARY_READS),
-        read_your_writes: reader.value(at, &keys::ROUTING_READ_YOUR_WRITES),
-        transaction_reads: reader.value(at, &keys::ROUTING_TRANSACTION_READS),
-        max_replica_lag: reader.value(at, &keys::ROUTING_MAX_REPLICA_LAG),
-        max_replica_delay: reader.value(at, &keys::ROUTING_MAX_REPLICA_DELAY),
-        shadow_check: reader.value(at, &keys::ROUTING_SHADOW_CHECK),
-        catalog_refresh: reader.value(at, &keys::ROUTING_CATALOG_REFRESH),
     }
 }
 

@@ -35,6 +35,8 @@ pub struct Settings {
     pub pool: Pool,
     pub limits: Limits,
     pub routing: Routing,
+    /// Which node reads prefer; the first that fits decides.
+    pub prefer: Vec<Prefer>,
     pub replication: Replication,
     pub health: Health,
     pub monitor: Monitor,
@@ -52,6 +54,8 @@ pub struct Node {
     pub weight: u32,
     /// How logs and metrics call the node; its address when absent.
     pub name: Option<String>,
+    /// Where it is; see [`Routing::zone`].
+    pub zone: Option<String>,
     /// Most server connections to it.
     pub max_server_connections: Option<u32>,
 }
@@ -252,6 +256,66 @@ pub struct Routing {
     pub shadow_check: u32,
     /// How often a database's catalog is read; `None` never reads any.
     pub catalog_refresh: Option<Duration>,
+    /// Functions that replicas may run, whatever they are declared to be.
+    pub read_only_functions: Vec<FunctionPattern>,
+    /// Functions that only the primary runs; stronger than the other list.
+    pub write_functions: Vec<FunctionPattern>,
+    pub balance: Balance,
+    pub balance_per: BalancePer,
+    /// Where pgconvoy is; a zone that some node is in.
+    pub zone: Option<String>,
+    /// For how long a replica that comes back gets less than its share.
+    pub slow_start: Option<Duration>,
+    /// For how long a replica that fails or is slow gets no reads, the first time.
+    pub ejection: Option<Duration>,
+}
+
+/// How a read's node is chosen among those that may answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Balance {
+    /// In turns by weight.
+    RoundRobin,
+    /// The one with the fewest connections in use for its weight.
+    LeastConnections,
+    /// The one that answers soonest, by its latency and what it has to do.
+    LeastLatency,
+}
+
+/// For how long a choice holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BalancePer {
+    Statement,
+    /// For as long as that replica can serve the session.
+    Session,
+}
+
+/// Functions by name, as PostgreSQL holds it; `*` stands for any text.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct FunctionPattern {
+    /// Of any schema when absent.
+    pub schema: Option<String>,
+    pub name: String,
+}
+
+impl fmt::Display for FunctionPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(schema) = &self.schema {
+            write!(f, "{schema}.")?;
+        }
+        f.write_str(&self.name)
+    }
+}
+
+/// Which node the reads of some clients prefer, a `[[prefer]]`. `*` stands for any text, and what
+/// is absent for anything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prefer {
+    pub application: Option<String>,
+    pub user: Option<String>,
+    /// As clients ask for it.
+    pub database: Option<String>,
+    /// `primary`, `replica`, or a node's label or address.
+    pub node: String,
 }
 
 /// What a read is sure to see of earlier writes.
@@ -360,4 +424,7 @@ named!(PoolMode, "a pool mode", "session" => Session, "transaction" => Transacti
 named!(ReadYourWrites, "a read-your-writes mode", "session" => Session,
     "cluster" => Cluster, "off" => Off);
 named!(TransactionReads, "a place for reads", "primary" => Primary, "until_write" => UntilWrite);
+named!(Balance, "a way to balance reads", "round_robin" => RoundRobin,
+    "least_connections" => LeastConnections, "least_latency" => LeastLatency);
+named!(BalancePer, "a span to balance by", "statement" => Statement, "session" => Session);
 named!(LogFormat, "a log format", "text" => Text, "json" => Json);

@@ -14,6 +14,7 @@ pub mod frontend;
 pub mod http;
 pub mod metrics;
 pub mod net;
+pub mod pattern;
 pub mod pool;
 pub mod protocol;
 pub mod registry;

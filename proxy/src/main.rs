@@ -3,10 +3,11 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
 use pgconvoy::app::{self, App};
-use pgconvoy::router::{self, Quoting, Router, Target};
+use pgconvoy::router::{self, Catalog, Overrides as FunctionOverrides, Quoting, Router, Target};
 use pgconvoy_config::{Environment, Loaded, Overrides, Problems, Settings, Sources};
 
 /// One address in front of a PostgreSQL leader and its replicas.
@@ -50,6 +51,9 @@ enum Command {
     Route {
         /// The statement, or "-" for standard input.
         sql: String,
+        /// Configuration file: what it says of functions counts.
+        #[arg(short, long, value_name = "FILE", env = "PGCONVOY_CONFIG")]
+        config: Option<PathBuf>,
     },
 }
 
@@ -87,11 +91,20 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run { source } => run(source),
         Command::Check { file } => check(&file),
-        Command::Route { sql } => route(sql),
+        Command::Route { sql, config } => route(sql, config.as_deref()),
     }
 }
 
-fn route(mut sql: String) -> ExitCode {
+fn route(mut sql: String, config: Option<&Path>) -> ExitCode {
+    let overrides = match config.map(load_file).transpose() {
+        Ok(loaded) => {
+            loaded.map_or_else(FunctionOverrides::default, |l| app::overrides(&l.settings))
+        }
+        Err(problems) => {
+            eprintln!("{problems}");
+            return ExitCode::from(2);
+        }
+    };
     if sql == "-" {
         sql.clear();
         if let Err(e) = std::io::stdin().read_to_string(&mut sql) {
@@ -101,7 +114,8 @@ fn route(mut sql: String) -> ExitCode {
     }
     // Nobody sends it shapes that collide.
     let mut router = Router::new([0, 0], 2);
-    let decision = router.decide(sql.as_bytes(), Quoting::Standard);
+    let catalog = Catalog::unread(Arc::new(overrides));
+    let decision = router.decide_in(sql.as_bytes(), Quoting::Standard, Some(&catalog));
     let names = router::names(sql.as_bytes());
     let target = match (decision.local, decision.target) {
         (Some(_), _) => "pgconvoy",
@@ -162,13 +176,16 @@ fn run(source: Source) -> ExitCode {
     }
 }
 
-fn check(file: &Path) -> ExitCode {
-    let sources = Sources {
+fn load_file(file: &Path) -> Result<Loaded, Problems> {
+    Settings::load(&Sources {
         file: Some(file),
         env: Environment::of_process(),
         flags: Overrides::default(),
-    };
-    match Settings::load(&sources) {
+    })
+}
+
+fn check(file: &Path) -> ExitCode {
+    match load_file(file) {
         Ok(loaded) => {
             for row in loaded.describe() {
                 println!("{} = {}  # {}", row.key, row.value, row.source);

@@ -23,6 +23,7 @@ pub struct Setup {
 struct Node {
     port: u16,
     weight: u32,
+    more: String,
 }
 
 /// When `start` may return.
@@ -66,6 +67,13 @@ impl Setup {
         self
     }
 
+    /// More keys of one node, as `zone = "a"`.
+    #[must_use]
+    pub fn node(mut self, index: usize, toml: &str) -> Self {
+        self.nodes[index].more.push_str(&format!("{toml}\n"));
+        self
+    }
+
     #[must_use]
     pub fn when(mut self, readiness: Readiness) -> Self {
         self.readiness = readiness;
@@ -75,9 +83,9 @@ impl Setup {
     fn toml(&self, port: u16, http: u16) -> String {
         let mut text = format!("listen = \"127.0.0.1:{port}\"\n{}\n", self.top);
         for node in &self.nodes {
-            let Node { port, weight } = node;
+            let Node { port, weight, more } = node;
             text.push_str(&format!(
-                "[[node]]\naddress = \"127.0.0.1:{port}\"\nweight = {weight}\n"
+                "[[node]]\naddress = \"127.0.0.1:{port}\"\nweight = {weight}\n{more}"
             ));
         }
         text.push_str(&format!("[http]\nlisten = \"127.0.0.1:{http}\"\n"));
@@ -126,6 +134,7 @@ impl Convoy {
                 .map(|port| Node {
                     port: *port,
                     weight: 1,
+                    more: String::new(),
                 })
                 .collect(),
             top: String::new(),

@@ -4,6 +4,7 @@
 //! Must not know keys; nothing but a secret's file is read from outside.
 
 mod address;
+mod functions;
 mod secret;
 
 use std::path::Path;
@@ -16,6 +17,7 @@ use crate::units::{self, NotAQuantity};
 use crate::value::Value;
 
 pub(crate) use address::{HostPort, ListenAddress, ListenList};
+pub(crate) use functions::FunctionList;
 pub(crate) use secret::SecretValue;
 
 /// No waiting time is longer: a year is meant as "never", and sums of times stay in range.

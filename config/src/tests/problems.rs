@@ -362,3 +362,47 @@ fn a_cap_is_a_number_or_off_and_zero_is_off() {
         ]
     );
 }
+
+#[test]
+fn reads_can_only_prefer_nodes_and_zones_that_there_are() {
+    let node = "[[node]]\naddress = \"h:5432\"\nname = \"replica-1\"\nzone = \"eu-1a\"\n";
+    let kinds = "write \"primary\", \"replica\" or a node's name or address";
+    let table = [
+        ("[[prefer]]\nnode = \"h:5432\"", vec![]),
+        ("[[prefer]]\napplication = \"x*\"\nnode = \"replica-1\"\n[[prefer]]\nnode = \"replica\"", vec![]),
+        (
+            "[[prefer]]\nnode = \"replica-2\"",
+            vec![format!("t.toml:6: prefer.node: \"replica-2\" is no node; {kinds}; did you mean \"replica-1\"?")],
+        ),
+        (
+            "[[prefer]]\nuser = \"x\"",
+            vec!["t.toml:5: prefer.node: is missing; add node = …".to_owned()],
+        ),
+        (
+            "[routing]\nzone = \"eu-1b\"",
+            vec!["t.toml:6: routing.zone: no node has zone = \"eu-1b\"; did you mean \"eu-1a\"?".to_owned()],
+        ),
+        ("[routing]\nzone = \"eu-1a\"", vec![]),
+        (
+            "[routing]\nbalance = \"least_conections\"",
+            vec![
+                "t.toml:6: routing.balance: \"least_conections\" is not a way to balance reads; allowed: \
+                 \"round_robin\", \"least_connections\", \"least_latency\"; \
+                 did you mean \"least_connections\"?"
+                    .to_owned(),
+            ],
+        ),
+        (
+            "[routing]\nread_only_functions = [\"a.b.c\"]",
+            vec![
+                "t.toml:6: routing.read_only_functions: \"a.b.c\" is not a function's name; allowed: \
+                 a list of names such as [\"lookup_*\", \"app.report\"]"
+                    .to_owned(),
+            ],
+        ),
+        ("[routing]\nwrite_functions = \"app.f\"", vec![]),
+    ];
+    for (text, lines) in table {
+        assert_eq!(problems(&format!("{node}{text}\n"), &[]), lines, "{text}");
+    }
+}

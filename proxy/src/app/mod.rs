@@ -94,6 +94,7 @@ impl App {
         let live = Live::new(&settings)?;
         let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"))?);
         let cluster = Cluster::new(&tuning::nodes(&settings), &metrics);
+        tuning::tell_cluster(&cluster, &settings);
         let registry = Arc::new(Registry::new(PeerId(settings.peer_id.unwrap_or_default())));
         let directory = Directory::new(
             cluster.nodes().to_vec(),
@@ -206,9 +207,7 @@ impl App {
             ));
         }
         self.directory.resize();
-        for (node, configured) in self.cluster.nodes().iter().zip(&next.settings.nodes) {
-            node.set_weight(configured.weight);
-        }
+        tuning::tell_cluster(&self.cluster, &next.settings);
         crate::app::log::set_level(&next.settings.log.level);
         tracing::info!(changed = ?changes.live, "configuration reloaded");
         if !changes.restart.is_empty() {
@@ -448,3 +447,4 @@ fn serve_http(
 }
 
 pub mod log;
+pub use tuning::overrides;

@@ -3,20 +3,25 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use pgconvoy_config::Settings;
+use pgconvoy_config::{self as config, Settings};
 
 use crate::auth::Credential;
 use crate::clock;
-use crate::cluster::{MonitorSettings, NodeSpec, ReadRules};
+use crate::cluster::{
+    Balance, BalancePer, Cluster, MonitorSettings, NodeId, NodeSpec, Preference, Preferences,
+    ReadRules, TurnoutTerms, Whose,
+};
 use crate::frontend::access::{Access, UnusableSecret};
 use crate::frontend::door::Admission;
 use crate::frontend::peers::{PeerAddress, PeerAddresses};
 use crate::frontend::replication::{self, Choice};
+use crate::pattern::Pattern;
 use crate::pool::budget::Size;
 use crate::pool::caps::Scope;
 use crate::pool::checkout::Limits;
 use crate::pool::pools::{Rules, Tenant};
 use crate::registry::key::PeerId;
+use crate::router::{FunctionRule, Overrides};
 use crate::session::{ReadYourWrites, TransactionReads, Tuning};
 
 /// Everything that may change while the instance runs.
@@ -166,7 +171,13 @@ fn sessions(settings: &Settings) -> Tuning {
         read_rules: ReadRules {
             primary_reads: settings.routing.primary_reads,
             max_replica_lag: settings.routing.max_replica_lag,
+            balance: balance(settings),
+            per: match settings.routing.balance_per {
+                config::BalancePer::Statement => BalancePer::Statement,
+                config::BalancePer::Session => BalancePer::Session,
+            },
         },
+        preferences: preferences(settings),
         query_wait_timeout: settings.pool.query_wait_timeout,
         query_wait_notify: settings.pool.query_wait_notify,
         prepared_statements: count(settings.pool.prepared_statements),
@@ -190,7 +201,71 @@ fn monitor(settings: &Settings) -> MonitorSettings {
         check_retries: settings.health.check_retries,
         position_period: settings.health.position_period,
         catalog_refresh: settings.routing.catalog_refresh,
-        tables_apart: settings.routing.read_your_writes == pgconvoy_config::ReadYourWrites::Cluster,
+        tables_apart: settings.routing.read_your_writes == config::ReadYourWrites::Cluster,
+        turnout: TurnoutTerms {
+            slow_start: settings.routing.slow_start,
+            ejection: settings.routing.ejection,
+        },
+    }
+}
+
+fn balance(settings: &Settings) -> Balance {
+    match settings.routing.balance {
+        config::Balance::RoundRobin => Balance::RoundRobin,
+        config::Balance::LeastConnections => Balance::LeastConnections,
+        config::Balance::LeastLatency => Balance::LeastLatency,
+    }
+}
+
+fn preferences(settings: &Settings) -> Preferences {
+    let pattern = |text: &Option<String>| text.as_deref().map(Pattern::new);
+    let of = |prefer: &config::Prefer| {
+        let whose = Whose {
+            application: pattern(&prefer.application),
+            user: pattern(&prefer.user),
+            database: pattern(&prefer.database),
+        };
+        (whose, preference(settings, &prefer.node))
+    };
+    Preferences::new(settings.prefer.iter().map(of).collect())
+}
+
+fn preference(settings: &Settings, node: &str) -> Preference {
+    let named = |n: &config::Node| n.label() == node || n.address() == node;
+    match node {
+        "primary" => Preference::Primary,
+        "replica" => Preference::Replica,
+        // A node that waits for a restart is none yet.
+        _ => (settings.nodes.iter().position(named))
+            .and_then(|place| u16::try_from(place).ok())
+            .map_or(Preference::None, |place| Preference::Node(NodeId(place))),
+    }
+}
+
+/// What the settings say of functions.
+#[must_use]
+pub fn overrides(settings: &Settings) -> Overrides {
+    let rules = |patterns: &[config::FunctionPattern]| {
+        let rule = |pattern: &config::FunctionPattern| FunctionRule {
+            schema: pattern.schema.as_deref().map(Pattern::new),
+            name: Pattern::new(&pattern.name),
+        };
+        patterns.iter().map(rule).collect()
+    };
+    Overrides {
+        read_only: rules(&settings.routing.read_only_functions),
+        write: rules(&settings.routing.write_functions),
+    }
+}
+
+/// Tells the cluster what the settings say of nodes and functions.
+pub(super) fn tell_cluster(cluster: &Cluster, settings: &Settings) {
+    cluster.override_functions(overrides(settings));
+    let routing = &settings.routing;
+    for (node, configured) in cluster.nodes().iter().zip(&settings.nodes) {
+        node.set_weight(configured.weight);
+        node.set_near(routing.zone.is_none() || routing.zone == configured.zone);
+        node.measure(routing.balance == config::Balance::LeastLatency);
     }
 }
 

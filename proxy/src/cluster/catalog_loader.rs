@@ -7,16 +7,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
-use tokio_postgres::SimpleQueryRow;
-
+use super::catalog_queries::{BEGIN, QUESTIONS, Row, TABLES_APART};
 use super::catalogs::Database;
 use super::handle::Cluster;
 use super::node::Node;
-use super::probe::{self, ProbeError, column};
+use super::probe::{self, ProbeError};
 use super::settings::MonitorSettings;
 use crate::metrics::Metrics;
-use crate::router::{self, Facts, Relation};
+use crate::router::{self, Catalog, Facts, Overrides};
+use arc_swap::ArcSwap;
 
 /// How often it is looked whether something is to be read.
 const LOOK: Duration = Duration::from_millis(500);
@@ -28,57 +27,13 @@ const AFTER_FAILURE: Duration = Duration::from_secs(30);
 /// The longest that a reading may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-const BEGIN: &str = "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY";
-
-/// An aggregate is as volatile as what it is made of.
-const FUNCTIONS: &str = "SELECT n.nspname AS schema, p.proname AS name, \
-     bool_or(p.provolatile = 'v' OR EXISTS (SELECT FROM pg_aggregate AS a JOIN pg_proc AS f ON f.oid IN \
-     (a.aggtransfn, a.aggfinalfn, a.aggcombinefn, a.aggserialfn, a.aggdeserialfn, a.aggmtransfn, \
-     a.aggminvtransfn, a.aggmfinalfn) WHERE a.aggfnoid = p.oid AND f.provolatile = 'v')) AS volatile \
-     FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace WHERE p.oid >= 16384 \
-     OR (n.nspname = 'pg_catalog' AND p.provolatile = 'v') GROUP BY 1, 2 ORDER BY 1, 2";
-
-const OPERATORS: &str = "SELECT o.oprname AS name, bool_or(coalesce(p.provolatile, 'v') = 'v') AS volatile \
-     FROM pg_operator AS o LEFT JOIN pg_proc AS p ON p.oid = o.oprcode WHERE o.oid >= 16384 GROUP BY 1 ORDER BY 1";
-
-/// An enum's input is built in, a base type's is a function. Domains and rows run more.
-const TYPES: &str = "SELECT t.typname AS name, bool_and(t.typtype IN ('b', 'e') AND t.typcategory <> 'A' \
-     AND coalesce(i.provolatile, 'v') <> 'v' AND NOT EXISTS (SELECT FROM pg_cast AS c JOIN pg_proc AS f \
-     ON f.oid = c.castfunc WHERE t.oid IN (c.castsource, c.casttarget) AND f.provolatile = 'v')) AS safe \
-     FROM pg_type AS t LEFT JOIN pg_proc AS i ON i.oid = t.typinput \
-     WHERE t.oid >= 16384 AND (t.typtype IN ('b', 'd', 'e', 'r', 'm')) GROUP BY 1 ORDER BY 1";
-
-/// Views, what is not the same on a standby, and policies; temporary ones are their sessions' own.
-const RELATIONS: &str = "SELECT c.relname AS name, CASE WHEN c.relkind = 'v' THEN pg_get_viewdef(c.oid) END AS query \
-     FROM pg_class AS c WHERE c.oid >= 16384 AND c.relpersistence <> 't' AND (c.relkind IN ('v', 'f', 'S') \
-     OR c.relpersistence = 'u' AND c.relkind IN ('r', 'p', 'm')) \
-     UNION ALL SELECT c.relname, 'SELECT ' || pg_get_expr(p.polqual, p.polrelid) FROM pg_policy AS p \
-     JOIN pg_class AS c ON c.oid = p.polrelid WHERE c.relrowsecurity AND p.polqual IS NOT NULL ORDER BY 1, 2";
-
-/// Tables of which a statement's text tells all that it reads and writes.
-const PLAIN: &str = "SELECT c.relname AS name FROM pg_class AS c \
-     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.relpersistence <> 't' GROUP BY 1 HAVING bool_and( \
-     c.oid >= 16384 AND c.relkind = 'r' AND c.relpersistence = 'p' AND NOT c.relispartition \
-     AND NOT c.relhassubclass AND NOT c.relhasrules AND NOT c.relrowsecurity \
-     AND NOT EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhrelid = c.oid) \
-     AND NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal) \
-     AND NOT EXISTS (SELECT FROM pg_constraint AS k WHERE k.contype = 'f' AND k.confrelid = c.oid \
-     AND (k.confdeltype IN ('c', 'n', 'd') OR k.confupdtype IN ('c', 'n', 'd'))) \
-     AND NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.refclassid = 'pg_proc'::regclass \
-     AND d.refobjid >= 16384 AND (d.classid, d.objid) IN (SELECT 'pg_attrdef'::regclass, a.oid \
-     FROM pg_attrdef AS a WHERE a.adrelid = c.oid UNION ALL SELECT 'pg_constraint'::regclass, k.oid \
-     FROM pg_constraint AS k WHERE k.conrelid = c.oid)) \
-     AND NOT EXISTS (SELECT FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid \
-     WHERE a.attrelid = c.oid AND t.typtype = 'd')) ORDER BY 1";
-
-const UNLOGGED: &str = "SELECT EXISTS (SELECT FROM pg_class WHERE relpersistence = 'u' \
-     AND relkind IN ('r', 'p', 'm')) AS unlogged";
-
 /// When a database was tried last, and how that went.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Tried {
     at: Instant,
     failed: bool,
+    /// What was read last, and by which overrides it was judged.
+    facts: Option<(Arc<Facts>, Arc<Overrides>)>,
 }
 
 /// Works for as long as the process does.
@@ -97,12 +52,15 @@ pub(super) async fn run(
         tried.retain(|name, _| databases.iter().any(|d| d.name == *name));
         for database in databases {
             let settings = settings.load_full();
+            let overrides = cluster.catalogs.overrides();
             let Some(refresh) = settings.catalog_refresh else {
-                database.set(None);
+                database.set(Catalog::unread(overrides));
+                tried.remove(&database.name);
                 continue;
             };
-            let before = tried.get(&database.name).copied();
+            let before = tried.get(&database.name);
             if !is_due(before, refresh, |since| database.take_outdated(since)) {
+                judge_again(&database, tried.get_mut(&database.name), &overrides).await;
                 continue;
             }
             let Some(primary) = cluster.view().primary().map(|p| Arc::clone(&p.node)) else {
@@ -114,26 +72,45 @@ pub(super) async fn run(
             metrics.routing().catalog_read(!failed);
             tell(&database, &outcome, before.is_some_and(|b| b.failed));
             let at = Instant::now();
-            tried.insert(Arc::clone(&database.name), Tried { at, failed });
-            if let Ok(facts) = outcome {
-                // Not here, where the nodes are watched.
-                let judged = tokio::task::spawn_blocking(move || router::read_catalog(&facts));
-                if let Ok(catalog) = judged.await {
-                    database.set(Some(catalog));
-                }
+            let mut facts = before.and_then(|b| b.facts.clone());
+            if let Ok(found) = outcome {
+                let found = Arc::new(found);
+                judge(&database, &found, &overrides).await;
+                facts = Some((found, overrides));
             }
+            tried.insert(Arc::clone(&database.name), Tried { at, failed, facts });
         }
     }
 }
 
+/// The configuration says something else of functions.
+async fn judge_again(database: &Database, tried: Option<&mut Tried>, overrides: &Arc<Overrides>) {
+    let facts = tried.and_then(|tried| tried.facts.as_mut());
+    if let Some((facts, judged_by)) = facts.filter(|(_, by)| by != overrides) {
+        judge(database, facts, overrides).await;
+        *judged_by = Arc::clone(overrides);
+    }
+}
+
+/// Not here, where the nodes are watched.
+async fn judge(database: &Database, facts: &Arc<Facts>, overrides: &Arc<Overrides>) {
+    let (facts, overrides) = (Arc::clone(facts), Arc::clone(overrides));
+    let judged = tokio::task::spawn_blocking(move || router::read_catalog(&facts, &overrides));
+    if let Ok(catalog) = judged.await {
+        database.set(catalog);
+    }
+}
+
 fn is_due(
-    before: Option<Tried>,
+    before: Option<&Tried>,
     refresh: Duration,
     outdated: impl FnOnce(Duration) -> bool,
 ) -> bool {
     match before {
         None => true,
-        Some(Tried { at, failed: true }) => at.elapsed() >= AFTER_FAILURE,
+        Some(Tried {
+            at, failed: true, ..
+        }) => at.elapsed() >= AFTER_FAILURE,
         Some(Tried { at, .. }) => {
             let since = at.elapsed();
             since >= refresh || (since >= SPACING && outdated(since))
@@ -169,34 +146,13 @@ async fn read(
         let open = probe::connect(node, Arc::clone(settings), &database.name).await?;
         let ask = |sql| probe::rows(&open.client, sql);
         ask(BEGIN).await?;
-        let facts = Facts {
-            functions: all(&ask(FUNCTIONS).await?, |row| {
-                Some((
-                    text(row, "schema")?,
-                    text(row, "name")?,
-                    flag(row, "volatile")?,
-                ))
-            })?,
-            operators: all(&ask(OPERATORS).await?, |row| {
-                Some((text(row, "name")?, flag(row, "volatile")?))
-            })?,
-            types: all(&ask(TYPES).await?, |row| {
-                Some((text(row, "name")?, flag(row, "safe")?))
-            })?,
-            plain: if settings.tables_apart {
-                all(&ask(PLAIN).await?, |row| text(row, "name"))?
-            } else {
-                Vec::new()
-            },
-            unlogged: (ask(UNLOGGED).await?.first())
-                .and_then(|row| flag(row, "unlogged"))
-                .ok_or(ProbeError::Unreadable("catalog row"))?,
-            relations: all(&ask(RELATIONS).await?, |row| {
-                let name = text(row, "name")?;
-                let query = text(row, "query");
-                Some(Relation { name, query })
-            })?,
-        };
+        let mut facts = Facts::default();
+        let apart = settings.tables_apart.then_some(&TABLES_APART);
+        for (question, take) in QUESTIONS.iter().chain(apart) {
+            for row in ask(question).await? {
+                take(&mut facts, &Row(&row)).ok_or(ProbeError::Unreadable("catalog row"))?;
+            }
+        }
         ask("COMMIT").await?;
         Ok(facts)
     };
@@ -204,20 +160,4 @@ async fn read(
         Ok(outcome) => outcome,
         Err(_) => Err(ProbeError::NoAnswer(TIMEOUT)),
     }
-}
-
-fn all<T>(
-    rows: &[SimpleQueryRow],
-    read: impl Fn(&SimpleQueryRow) -> Option<T>,
-) -> Result<Vec<T>, ProbeError> {
-    let read = |row| read(row).ok_or(ProbeError::Unreadable("catalog row"));
-    rows.iter().map(read).collect()
-}
-
-fn text(row: &SimpleQueryRow, name: &str) -> Option<String> {
-    column(row, name).map(str::to_owned)
-}
-
-fn flag(row: &SimpleQueryRow, name: &str) -> Option<bool> {
-    column(row, name).map(|value| value == "t")
 }

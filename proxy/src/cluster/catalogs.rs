@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use arc_swap::{ArcSwapOption, Guard};
+use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use tokio::sync::Notify;
 
 use crate::clock;
-use crate::router::{Catalog, Tables};
+use crate::router::{Catalog, Overrides, Tables};
 
 /// One database.
 #[derive(Debug)]
@@ -31,7 +31,8 @@ pub struct Database {
 const AGAIN: Duration = Duration::from_secs(5);
 
 impl Database {
-    /// What its catalog says; none until it was read. Cheap; not to be held over an await.
+    /// What its catalog says; until it was read what the configuration does, if it says anything. Cheap; not to
+    /// be held over an await.
     #[must_use]
     pub fn catalog(&self) -> Guard<Option<Arc<Catalog>>> {
         self.catalog.load()
@@ -72,11 +73,12 @@ impl Database {
             .is_ok()
     }
 
-    pub(super) fn set(&self, catalog: Option<Catalog>) {
+    pub(super) fn set(&self, catalog: Catalog) {
         // The same as before is left in place: what was decided by it still holds.
-        let version = catalog.as_ref().map_or(0, Catalog::version);
+        let version = catalog.version();
         if version != self.version() {
-            self.catalog.store(catalog.map(Arc::new));
+            self.catalog
+                .store((version != 0).then(|| Arc::new(catalog)));
             self.version.store(version, Ordering::Release);
         }
     }
@@ -86,6 +88,7 @@ impl Database {
 #[derive(Debug, Default)]
 pub(super) struct Catalogs {
     databases: Mutex<HashMap<Arc<str>, Arc<Database>>>,
+    overrides: ArcSwap<Overrides>,
     /// Wakes the loader for a new one.
     pub(super) wake: Notify,
 }
@@ -108,9 +111,28 @@ impl Catalogs {
             outdated: AtomicU8::new(0),
             written: [const { AtomicU64::new(clock::NEVER) }; 64],
         });
+        database.set(Catalog::unread(self.overrides()));
         databases.insert(name, Arc::clone(&database));
         self.wake.notify_one();
         database
+    }
+
+    /// What the configuration says of functions.
+    pub(super) fn overrides(&self) -> Arc<Overrides> {
+        self.overrides.load_full()
+    }
+
+    /// It says something else now: the loader judges all by that, and at once what has not been read.
+    pub(super) fn set_overrides(&self, overrides: Overrides) {
+        let overrides = Arc::new(overrides);
+        self.overrides.store(Arc::clone(&overrides));
+        for database in self.in_use() {
+            let unread = database.catalog().as_ref().is_none_or(|c| !c.is_read());
+            if unread {
+                database.set(Catalog::unread(Arc::clone(&overrides)));
+            }
+        }
+        self.wake.notify_one();
     }
 
     /// Those that a session uses; the others are forgotten.

@@ -15,6 +15,7 @@ use super::node::{Node, NodeId};
 use super::view::View;
 use crate::clock;
 use crate::metrics::Metrics;
+use crate::router::Overrides;
 
 /// Suspicions of one node that come closer together than this are one: a thousand sessions whose
 /// connections break at once ask for one look.
@@ -103,6 +104,11 @@ impl Cluster {
     #[must_use]
     pub fn database(&self, name: &str) -> Arc<Database> {
         self.catalogs.of(name)
+    }
+
+    /// What the configuration says of functions, for all databases (reload).
+    pub fn override_functions(&self, overrides: Overrides) {
+        self.catalogs.set_overrides(overrides);
     }
 
     /// All nodes, at the index of their number. The list never changes.

@@ -13,6 +13,7 @@ use super::handle::Cluster;
 use super::keeper::Keeper;
 use super::probe::Probe;
 use super::settings::MonitorSettings;
+use super::steward;
 use crate::metrics::Metrics;
 
 /// Reports on their way to the keeper. It is quick; a probe that finds the queue full waits.
@@ -45,6 +46,7 @@ impl Monitor {
             Arc::clone(metrics),
         );
         tasks.spawn(keeper.run(receiver));
+        tasks.spawn(steward::run(Arc::clone(cluster), Arc::clone(settings)));
         tasks.spawn(catalog_loader::run(
             Arc::clone(cluster),
             Arc::clone(settings),

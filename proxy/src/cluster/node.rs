@@ -6,6 +6,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
+use super::load::Load;
 use crate::clock;
 use crate::metrics::{NodeMetrics, QueryRoute, StatementKind};
 
@@ -44,6 +45,8 @@ pub struct Node {
     fresh_as_of: AtomicU64,
     replayed: AtomicU64,
     used: AtomicBool,
+    near: AtomicBool,
+    pub(super) load: Load,
 }
 
 impl Node {
@@ -67,7 +70,30 @@ impl Node {
             fresh_as_of: AtomicU64::new(clock::NEVER),
             replayed: AtomicU64::new(0),
             used: AtomicBool::new(false),
+            near: AtomicBool::new(true),
+            load: Load::new(),
         }
+    }
+
+    /// Whether it is where this instance is; so are all while nobody knows where that is.
+    #[must_use]
+    pub fn is_near(&self) -> bool {
+        self.near.load(Ordering::Relaxed)
+    }
+
+    /// Changes that, at once for all workers (reload).
+    pub fn set_near(&self, near: bool) {
+        self.near.store(near, Ordering::Relaxed);
+    }
+
+    /// Whether its latency is looked at, for [`super::Balance::LeastLatency`] (reload).
+    pub fn measure(&self, wanted: bool) {
+        self.load.measure(wanted);
+    }
+
+    /// A connection to it could not be opened, or broke.
+    pub fn failed(&self) {
+        self.load.failed(clock::now());
     }
 
     /// Its share of the reads, relative to the other nodes' weights; 0 takes none.

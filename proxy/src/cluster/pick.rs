@@ -2,12 +2,18 @@
 //!
 //! Correct first: a replica that is not on the primary's timeline, lags too far, or has not
 //! provably replayed the session's own writes is no candidate; the primary always may answer.
-//! Among the candidates turns are taken by weight.
+//! Among the candidates those in the rotation come before those that were taken out of it, then those
+//! of this instance's zone before others; among these `rotation` chooses.
 //!
 //! Knows no session, no clock and no router; whether a statement *is* a read was decided before.
 
+mod rotation;
+
+pub use rotation::{Balance, Rotation};
+
 use super::freshness::Freshness;
 use super::node::NodeId;
+use super::preference::Preference;
 use super::view::{Health, NodeState, Role, View};
 use crate::clock;
 
@@ -18,83 +24,89 @@ pub struct ReadRules {
     pub primary_reads: bool,
     /// A replica that lags further than this many bytes, or whose lag is not known, is not read.
     pub max_replica_lag: Option<u64>,
+    /// How one is chosen among those that may answer.
+    pub balance: Balance,
+    /// For how long.
+    pub per: BalancePer,
 }
 
-/// Whose turn it is: smooth weighted round robin (every candidate gains its weight, the richest
-/// is chosen and pays the sum), so that weights 2 and 1 give a-b-a and not a-a-b. One per worker.
-#[derive(Clone, Debug, Default)]
-pub struct Rotation {
-    credit: Vec<i64>,
+/// For how long a choice holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BalancePer {
+    /// Each statement's node is chosen anew.
+    #[default]
+    Statement,
+    /// A session keeps its node while that can serve it.
+    Session,
 }
 
-impl Rotation {
-    /// A rotation in which nobody has had a turn.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// The candidate whose turn it is. Allocates only when it meets more nodes than ever before.
-    fn next(&mut self, candidates: impl Iterator<Item = (NodeId, u32)>) -> Option<NodeId> {
-        let mut total = 0;
-        let mut best: Option<(NodeId, i64)> = None;
-        for (id, weight) in candidates {
-            if self.credit.len() <= id.index() {
-                self.credit.resize(id.index() + 1, 0);
-            }
-            let credit = self.credit.get_mut(id.index())?;
-            *credit = credit.saturating_add(i64::from(weight));
-            total += i64::from(weight);
-            if best.is_none_or(|(_, most)| *credit > most) {
-                best = Some((id, *credit));
-            }
-        }
-        let (id, _) = best?;
-        if let Some(credit) = self.credit.get_mut(id.index()) {
-            *credit = credit.saturating_sub(total);
-        }
-        Some(id)
-    }
+/// What one read asks for beyond the rules.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wish {
+    /// A node that has just failed: it is never named.
+    pub exclude: Option<NodeId>,
+    /// What the configuration says of such clients.
+    pub prefer: Preference,
+    /// The node that the session keeps to while it is among those to choose from.
+    pub kept: Option<NodeId>,
 }
 
-/// Names the node that shall answer a read.
+/// Names the node that shall answer a read; `now` is only looked at for [`Balance::LeastLatency`].
 ///
-/// A replica is a candidate when it is up, has a weight, is on the cluster's timeline, keeps to
-/// `max_replica_lag`, is not `exclude`, receives WAL, was seen to catch up, and shows what is `demanded`. With no
-/// candidate the primary answers; `None` when there is no primary either, or it is `exclude`.
+/// A replica is a candidate when it is up, has a weight or is preferred by name, is on the cluster's timeline,
+/// keeps to `max_replica_lag`, is not excluded, receives WAL, was seen to catch up, and shows what is `demanded`. With no
+/// candidate the primary answers; `None` when there is no primary either, or it is excluded.
 pub fn pick_read(
     view: &View,
     rules: &ReadRules,
     demanded: &Freshness,
+    wish: &Wish,
     rotation: &mut Rotation,
-    exclude: Option<NodeId>,
+    now: u64,
 ) -> Option<NodeId> {
-    let allowed = |id: NodeId| Some(id) != exclude;
-    let primary = view.primary.filter(|id| allowed(*id));
-    let candidates = view.nodes.iter().filter_map(|state| {
-        let id = state.node.id;
-        let weight = state.node.weight();
-        let usable = match state.role {
-            Role::Primary => rules.primary_reads && primary == Some(id),
-            Role::Replica => allowed(id) && replica_may_answer(view, state, rules, demanded),
-            Role::Unknown => false,
-        };
-        (usable && weight > 0).then_some((id, weight))
-    });
-    rotation.next(candidates).or(primary)
+    let among = || candidates(view, rules, *demanded, wish);
+    let kept = wish.kept.filter(|id| among().any(|s| s.node.id == *id));
+    kept.or_else(|| rotation.next(rules.balance, among().map(|s| &*s.node), now))
+        .or_else(|| view.primary.filter(|id| Some(*id) != wish.exclude))
 }
 
-/// The replicas among which [`pick_read`] would choose.
+/// The nodes among which [`pick_read`] chooses; none when only the primary is left.
 pub fn candidates<'v>(
     view: &'v View,
     rules: &ReadRules,
     demanded: Freshness,
-) -> impl Iterator<Item = &'v NodeState> {
-    view.nodes.iter().filter(move |state| {
-        state.role == Role::Replica
-            && state.node.weight() > 0
-            && replica_may_answer(view, state, rules, &demanded)
-    })
+    wish: &Wish,
+) -> impl Iterator<Item = &'v NodeState> + use<'v> {
+    let (rules, wish) = (*rules, *wish);
+    let primary = view.primary.filter(|id| Some(*id) != wish.exclude);
+    let able = move |state: &NodeState, primary_reads: bool| match state.role {
+        Role::Primary => primary_reads && primary == Some(state.node.id),
+        Role::Replica => {
+            Some(state.node.id) != wish.exclude
+                && replica_may_answer(view, state, &rules, &demanded)
+        }
+        Role::Unknown => false,
+    };
+    let named = match wish.prefer {
+        Preference::Primary => primary,
+        Preference::Node(id) => view.node(id).filter(|state| able(state, true)).map(|_| id),
+        Preference::None | Preference::Replica => None,
+    };
+    let primary_reads = rules.primary_reads && wish.prefer != Preference::Replica;
+    let fits = move |state: &NodeState| match named {
+        Some(id) => state.node.id == id,
+        None => state.node.weight() > 0 && able(state, primary_reads),
+    };
+    let best = view.nodes.iter().filter(|s| fits(s)).map(tier).min();
+    view.nodes
+        .iter()
+        .filter(move |s| fits(s) && Some(tier(s)) == best)
+}
+
+/// Only those of the lowest are chosen among.
+fn tier(state: &NodeState) -> u8 {
+    let (out, far) = (state.node.load.share() == 0, !state.node.is_near());
+    2 * u8::from(out) + u8::from(far)
 }
 
 fn replica_may_answer(

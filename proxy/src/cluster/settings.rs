@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::turnout::Terms;
+
 /// How the nodes are watched. Replaced as a whole on reload.
 #[derive(Clone)]
 pub struct MonitorSettings {
@@ -24,6 +26,8 @@ pub struct MonitorSettings {
     pub catalog_refresh: Option<Duration>,
     /// Whether it shall tell tables apart for who follows writes by table.
     pub tables_apart: bool,
+    /// How much of its share a replica takes that comes back, fails or is slow.
+    pub turnout: Terms,
 }
 
 impl fmt::Debug for MonitorSettings {
@@ -38,6 +42,7 @@ impl fmt::Debug for MonitorSettings {
             .field("position_period", &self.position_period)
             .field("catalog_refresh", &self.catalog_refresh)
             .field("tables_apart", &self.tables_apart)
+            .field("turnout", &self.turnout)
             .finish()
     }
 }

@@ -12,7 +12,9 @@ mod routing;
 #[cfg(test)]
 mod tests;
 
-pub use node::{Direction, NodeMetrics, QueryRoute, Severity, StatementKind};
+pub use node::{
+    AnswerTimes, Direction, EjectionReason, NodeMetrics, QueryRoute, Severity, StatementKind,
+};
 pub use pool::{CapMetrics, PoolMetrics};
 pub use routing::{RoutedMetrics, RoutingFamilies};
 

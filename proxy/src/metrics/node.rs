@@ -3,6 +3,7 @@
 //! These counters are also the numbers of `SHOW POOL_NODES` and `SHOW POOL_BACKEND_STATS`: one
 //! count, several faces. Knows nodes by their label only.
 
+use prometheus::core::Metric as _;
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 use super::{Families, MetricsError, QUERY_BUCKETS};
@@ -97,6 +98,44 @@ pub enum Direction {
     Sent,
 }
 
+/// Why a node was taken out of the rotation for reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EjectionReason {
+    /// Its connections failed.
+    Errors,
+    /// It was far slower than the others.
+    Slow,
+}
+
+impl EjectionReason {
+    const ALL: [Self; 2] = [Self::Errors, Self::Slow];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Errors => "errors",
+            Self::Slow => "slow",
+        }
+    }
+}
+
+/// How long a node's answers have taken since start: how many took at most so many seconds.
+#[derive(Clone, Debug)]
+pub struct AnswerTimes(Vec<(f64, u64)>);
+
+impl AnswerTimes {
+    /// How many answers there were between `before` and now, and their median in seconds, as near as
+    /// the buckets tell; none when there were none.
+    #[must_use]
+    pub fn median_since(&self, before: &Self) -> Option<(u64, f64)> {
+        let news: Vec<(f64, u64)> = (self.0.iter().zip(&before.0))
+            .map(|(now, then)| (now.0, now.1.saturating_sub(then.1)))
+            .collect();
+        let (_, count) = *news.last()?;
+        let (bound, _) = *news.iter().find(|(_, up_to)| *up_to * 2 >= count)?;
+        (count > 0).then_some((count, bound))
+    }
+}
+
 /// The resolved children of one node. Every call is one or two relaxed atomics.
 #[derive(Clone, Debug)]
 pub struct NodeMetrics {
@@ -116,6 +155,9 @@ pub struct NodeMetrics {
     pub lag_bytes: IntGauge,
     /// 1 while the node is a replica that receives WAL and was seen to catch up, else 0.
     pub caught_up: IntGauge,
+    /// Percent of its weight that counts for reads now; 0 while it is out of the rotation.
+    pub share_percent: IntGauge,
+    ejections: [IntCounter; EjectionReason::ALL.len()],
     /// Health checks that were answered.
     pub checks_passed: IntCounter,
     /// Health checks that failed or timed out, each try counted.
@@ -149,6 +191,24 @@ impl NodeMetrics {
         self.errors[severity as usize].get()
     }
 
+    /// Counts one time that the node was taken out of the rotation.
+    pub fn ejected(&self, reason: EjectionReason) {
+        self.ejections[reason as usize].inc();
+    }
+
+    /// How long answers have taken so far. Allocates: not for the hot path.
+    #[must_use]
+    pub fn answer_times(&self) -> AnswerTimes {
+        let metric = self.query_seconds.metric();
+        let histogram = metric.get_histogram();
+        let buckets = histogram.get_bucket().iter();
+        let mut times: Vec<_> = buckets
+            .map(|b| (b.upper_bound(), b.cumulative_count()))
+            .collect();
+        times.push((f64::INFINITY, histogram.get_sample_count()));
+        AnswerTimes(times)
+    }
+
     /// Counts bytes moved; best called once per read or write, not per message.
     pub fn bytes(&self, direction: Direction, count: u64) {
         match direction {
@@ -170,6 +230,8 @@ pub(super) struct NodeFamilies {
     primary: IntGaugeVec,
     lag_bytes: IntGaugeVec,
     caught_up: IntGaugeVec,
+    share_percent: IntGaugeVec,
+    ejections: IntCounterVec,
     checks: IntCounterVec,
 }
 
@@ -218,6 +280,16 @@ impl NodeFamilies {
                 "1 while the node is a replica that receives WAL and was seen to catch up.",
                 &["node"],
             )?,
+            share_percent: families.gauges(
+                "pgconvoy_node_share_percent",
+                "How much of its weight a node takes reads by; 0 while it is out of the rotation.",
+                &["node"],
+            )?,
+            ejections: families.counters(
+                "pgconvoy_node_ejections_total",
+                "Times that a node was taken out of the rotation for reads, by reason.",
+                &["node", "reason"],
+            )?,
             checks: families.counters(
                 "pgconvoy_node_checks_total",
                 "Health checks of a node, each try counted, by result.",
@@ -241,6 +313,9 @@ impl NodeFamilies {
             primary: self.primary.with_label_values(&[node]),
             lag_bytes: self.lag_bytes.with_label_values(&[node]),
             caught_up: self.caught_up.with_label_values(&[node]),
+            share_percent: self.share_percent.with_label_values(&[node]),
+            ejections: EjectionReason::ALL
+                .map(|reason| self.ejections.with_label_values(&[node, reason.as_str()])),
             checks_passed: self.checks.with_label_values(&[node, "passed"]),
             checks_failed: self.checks.with_label_values(&[node, "failed"]),
         }

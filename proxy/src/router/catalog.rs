@@ -5,26 +5,64 @@
 //! stand for are. Must not look into definitions; `views` does.
 
 use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasher, Hash};
+use std::sync::Arc;
 
 use foldhash::quality::FixedState;
 
-/// The catalog's rows, as far as they matter here. What is built in is not among them.
+use super::overrides::Overrides;
+
+/// A name with its schema.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Qualified {
+    /// The schema.
+    pub schema: String,
+    /// The name in it.
+    pub name: String,
+}
+
+/// That something runs a function.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Runs {
+    /// The function.
+    pub function: Qualified,
+    /// What it is declared to be.
+    pub volatile: bool,
+}
+
+/// The catalog's rows, as far as they matter here. What is built in is not among them, but for functions that
+/// are volatile.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Facts {
-    /// Functions: schema, name, and whether any of that name is volatile. Of those built in only that are.
-    pub functions: Vec<(String, String, bool)>,
-    /// Operators, and whether any of that name runs a volatile function.
-    pub operators: Vec<(String, bool)>,
-    /// Types, and whether casting to any of that name runs nothing volatile.
+    /// Functions: each runs itself, an aggregate what it is made of.
+    pub functions: Vec<(Qualified, Runs)>,
+    /// The statements of functions in SQL that are declared to be safe.
+    pub bodies: Vec<(Qualified, String)>,
+    /// Functions of one row, which can be written as if they were a column of it.
+    pub of_rows: Vec<(String, Runs)>,
+    /// Operators.
+    pub operators: Vec<(Qualified, Runs)>,
+    /// Types, and whether casting to one runs nothing but what is told of it here.
     pub types: Vec<(String, bool)>,
     /// Names that only such tables have which stand alone: no trigger, rule, policy, child or cascading key, and
     /// no function of a user in a default or a constraint.
     pub plain: Vec<String>,
     /// Whether there is an unlogged table, which no standby can read.
     pub unlogged: bool,
+    /// What a cast to the type runs that is written as one.
+    pub casts: Vec<(String, Runs)>,
+    /// Queries that casting to the type runs: the constraints of a domain.
+    pub constraints: Vec<(String, String)>,
     /// Relations that are more than a table.
     pub relations: Vec<Relation>,
+    /// What runs unseen: by number, above zero that of a type (its input and output, implicit casts, operator classes,
+    /// and those of what it is made of), below zero that of an operator family.
+    pub unseen: Vec<(i64, Runs)>,
+    /// Which of that goes with a type, by its name,
+    pub unseen_of_types: Vec<(String, i64)>,
+    /// with a relation, for its columns and indexes,
+    pub unseen_of_relations: Vec<(String, i64)>,
+    /// and with a function, for its arguments and result.
+    pub unseen_of_functions: Vec<(Qualified, i64)>,
 }
 
 /// A relation that is more than a table.
@@ -38,62 +76,170 @@ pub struct Relation {
 }
 
 type Names<T> = HashMap<Vec<u8>, T, FixedState>;
+type QualifiedNames = HashMap<(Vec<u8>, Vec<u8>), bool, FixedState>;
+type NameSet = HashSet<Vec<u8>, FixedState>;
 
 /// See the module's head.
 #[derive(Debug, Default)]
 pub struct Catalog {
     version: u64,
+    /// Whether it has been read; if not, only the overrides are known.
+    is_read: bool,
+    overrides: Arc<Overrides>,
     functions: Names<bool>,
-    qualified: HashMap<(Vec<u8>, Vec<u8>), bool, FixedState>,
+    qualified: QualifiedNames,
     operators: Names<bool>,
+    qualified_operators: QualifiedNames,
     types: Names<bool>,
-    plain: HashSet<Vec<u8>, FixedState>,
+    plain: NameSet,
     unlogged: bool,
-    unsafe_relations: HashSet<Vec<u8>, FixedState>,
+    unsafe_types: NameSet,
+    unsafe_relations: NameSet,
+    /// Those among them that stay so whatever their queries are.
+    unsafe_for_good: NameSet,
 }
 
 impl Catalog {
-    /// What follows from the facts, but for the relations: they are all doubtful.
-    pub(super) fn new(facts: &Facts) -> Self {
+    /// What is known of a database whose own has not been read.
+    #[must_use]
+    pub fn unread(overrides: Arc<Overrides>) -> Self {
+        Self {
+            version: if overrides.is_empty() {
+                0
+            } else {
+                overrides.version(&0_u8)
+            },
+            overrides,
+            ..Self::default()
+        }
+    }
+
+    /// What follows from the facts, but for what has definitions: it is all doubtful. These functions are not
+    /// safe, whatever they are declared to be.
+    pub(super) fn new(
+        facts: &Facts,
+        overrides: Arc<Overrides>,
+        not_safe: &HashSet<&Qualified>,
+    ) -> Self {
         let mut catalog = Self {
-            version: FixedState::default().hash_one(facts).max(1),
+            version: overrides.version(facts),
+            is_read: true,
+            overrides,
             plain: (facts.plain.iter())
                 .map(|name| name.clone().into_bytes())
                 .collect(),
             unlogged: facts.unlogged,
             ..Self::default()
         };
-        let builtin = |schema: &str| schema == "pg_catalog";
-        for (schema, name, volatile) in facts.functions.iter().filter(|f| !builtin(&f.0)) {
-            let (schema, name) = (schema.clone().into_bytes(), name.clone().into_bytes());
-            *catalog.functions.entry(name.clone()).or_insert(true) &= !volatile;
-            *catalog.qualified.entry((schema, name)).or_insert(true) &= !volatile;
+        let unsafe_unseen: HashSet<i64> = (facts.unseen.iter())
+            .filter(|(_, runs)| !catalog.may_run(runs, not_safe))
+            .map(|(number, _)| *number)
+            .collect();
+        catalog.learn_functions(facts, not_safe, &unsafe_unseen);
+        let unsafe_functions: HashSet<&Qualified> = (facts.unseen_of_functions.iter())
+            .filter(|(_, number)| unsafe_unseen.contains(number))
+            .map(|(function, _)| function)
+            .collect();
+        for (name, runs) in &facts.operators {
+            let safe =
+                catalog.may_run(runs, not_safe) && !unsafe_functions.contains(&runs.function);
+            let (schema, name) = bytes(name);
+            *catalog.operators.entry(name.clone()).or_insert(true) &= safe;
+            let qualified = catalog.qualified_operators.entry((schema, name));
+            *qualified.or_insert(true) &= safe;
         }
-        // Which of the two is meant is not worked out.
-        for (_, name, _) in facts.functions.iter().filter(|f| builtin(&f.0) && f.2) {
-            if let Some(safe) = catalog.functions.get_mut(name.as_bytes()) {
-                *safe = false;
-            }
-        }
-        for (name, volatile) in &facts.operators {
-            catalog
-                .operators
-                .insert(name.clone().into_bytes(), !volatile);
-        }
-        for (name, safe) in &facts.types {
-            catalog.types.insert(name.clone().into_bytes(), *safe);
-        }
+        catalog.learn_types(facts, not_safe, &unsafe_unseen);
+        let of_rows = facts
+            .of_rows
+            .iter()
+            .filter(|(_, runs)| !catalog.may_run(runs, not_safe));
+        let columns = facts.unseen_of_relations.iter();
+        let columns = columns.filter(|(_, number)| unsafe_unseen.contains(number));
+        let for_good = (of_rows.map(|(name, _)| name)).chain(columns.map(|(name, _)| name));
+        catalog.unsafe_for_good = for_good.map(|name| name.clone().into_bytes()).collect();
         catalog.set_unsafe(facts.relations.iter());
+        catalog.set_unsafe_types(facts.constraints.iter().map(|(name, _)| name));
         catalog
     }
 
-    /// These relations are not for replicas, and no others.
-    pub(super) fn set_unsafe<'r>(&mut self, relations: impl Iterator<Item = &'r Relation>) {
-        let names = relations.map(|relation| relation.name.clone().into_bytes());
-        self.unsafe_relations = names.collect();
+    /// Whether a function that something runs is safe.
+    fn may_run(&self, runs: &Runs, not_safe: &HashSet<&Qualified>) -> bool {
+        let (schema, name) = (&runs.function.schema, &runs.function.name);
+        let declared = || !runs.volatile && !not_safe.contains(&runs.function);
+        let said = self.overrides.of(schema.as_bytes(), name.as_bytes());
+        said.unwrap_or_else(declared)
     }
 
-    /// The same for the same facts.
+    fn learn_functions(
+        &mut self,
+        facts: &Facts,
+        not_safe: &HashSet<&Qualified>,
+        unsafe_unseen: &HashSet<i64>,
+    ) {
+        let builtin = |f: &&(Qualified, Runs)| f.0.schema == "pg_catalog";
+        let learn = |catalog: &mut Self, called: &Qualified, safe: bool| {
+            let (schema, name) = bytes(called);
+            let safe = catalog.overrides.of(&schema, &name).unwrap_or(safe);
+            *catalog.functions.entry(name.clone()).or_insert(true) &= safe;
+            *catalog.qualified.entry((schema, name)).or_insert(true) &= safe;
+        };
+        for (called, runs) in facts.functions.iter().filter(|f| !builtin(f)) {
+            let safe = self.may_run(runs, not_safe);
+            learn(self, called, safe);
+        }
+        let unseen = facts.unseen_of_functions.iter();
+        for (called, _) in unseen.filter(|(_, number)| unsafe_unseen.contains(number)) {
+            learn(self, called, false);
+        }
+        // Which of the two is meant is not worked out.
+        for (called, _) in facts.functions.iter().filter(builtin) {
+            let said = self.overrides.of_builtin(called.name.as_bytes());
+            if let Some(safe) = self.functions.get_mut(called.name.as_bytes())
+                && said != Some(true)
+            {
+                *safe = false;
+            }
+        }
+    }
+
+    fn learn_types(
+        &mut self,
+        facts: &Facts,
+        not_safe: &HashSet<&Qualified>,
+        unsafe_unseen: &HashSet<i64>,
+    ) {
+        for (name, sound) in &facts.types {
+            *self.types.entry(name.clone().into_bytes()).or_insert(true) &= sound;
+        }
+        let casts = facts
+            .casts
+            .iter()
+            .filter(|(_, runs)| !self.may_run(runs, not_safe));
+        let unseen = facts.unseen_of_types.iter();
+        let unseen = unseen.filter(|(_, number)| unsafe_unseen.contains(number));
+        let names = casts
+            .map(|(name, _)| name)
+            .chain(unseen.map(|(name, _)| name));
+        let names: Vec<&[u8]> = names.map(|name| name.as_bytes()).collect();
+        for name in names {
+            if let Some(safe) = self.types.get_mut(name) {
+                *safe = false;
+            }
+        }
+    }
+
+    /// These relations' queries are not for replicas, and no others.
+    pub(super) fn set_unsafe<'r>(&mut self, relations: impl Iterator<Item = &'r Relation>) {
+        let names = relations.map(|relation| relation.name.clone().into_bytes());
+        self.unsafe_relations = names.chain(self.unsafe_for_good.iter().cloned()).collect();
+    }
+
+    /// These types' constraints are not for replicas, and no others.
+    pub(super) fn set_unsafe_types<'r>(&mut self, names: impl Iterator<Item = &'r String>) {
+        self.unsafe_types = names.map(|name| name.clone().into_bytes()).collect();
+    }
+
+    /// The same for the same facts and overrides; 0 for one that says nothing.
     #[must_use]
     pub fn version(&self) -> u64 {
         self.version
@@ -110,6 +256,17 @@ impl Catalog {
         self.unlogged
     }
 
+    /// Whether it has been read.
+    #[must_use]
+    pub fn is_read(&self) -> bool {
+        self.is_read
+    }
+
+    /// What the configuration says.
+    pub(super) fn overrides(&self) -> &Overrides {
+        &self.overrides
+    }
+
     /// Whether all functions of that name are safe; `None` if there is none.
     pub(super) fn function(&self, name: &[u8]) -> Option<bool> {
         self.functions.get(name).copied()
@@ -117,9 +274,12 @@ impl Catalog {
 
     /// The same of those in a schema.
     pub(super) fn qualified_function(&self, schema: &[u8], name: &[u8]) -> Option<bool> {
-        self.qualified
-            .get(&(schema.to_vec(), name.to_vec()))
-            .copied()
+        let said = self.overrides.of(schema, name);
+        said.or_else(|| {
+            self.qualified
+                .get(&(schema.to_vec(), name.to_vec()))
+                .copied()
+        })
     }
 
     /// Whether all operators of that name are safe; `None` if there is none.
@@ -127,13 +287,27 @@ impl Catalog {
         self.operators.get(name).copied()
     }
 
+    /// The same of those in a schema.
+    pub(super) fn qualified_operator(&self, schema: &[u8], name: &[u8]) -> Option<bool> {
+        let key = (schema.to_vec(), name.to_vec());
+        self.qualified_operators.get(&key).copied()
+    }
+
     /// Whether a cast to the type is safe; `None` if there is none of that name.
     pub(super) fn cast(&self, name: &[u8]) -> Option<bool> {
-        self.types.get(name).copied()
+        let safe = self.types.get(name).copied();
+        safe.map(|safe| safe && !self.unsafe_types.contains(name))
     }
 
     /// Whether some relation of that name is not for replicas.
     pub(super) fn has_unsafe(&self, name: &[u8]) -> bool {
         self.unsafe_relations.contains(name)
     }
+}
+
+fn bytes(name: &Qualified) -> (Vec<u8>, Vec<u8>) {
+    (
+        name.schema.clone().into_bytes(),
+        name.name.clone().into_bytes(),
+    )
 }

@@ -43,6 +43,20 @@ pub(super) fn classify(knowledge: &Knowledge<'_>, sql: &[u8], at: usize, hint: H
     }
 }
 
+/// What is found in each statement of the body of a function in SQL.
+pub(super) fn body(knowledge: &Knowledge<'_>, sql: &[u8]) -> Vec<Decision> {
+    let tokens: Vec<Token<'_>> = Shape::new(sql, 0).collect();
+    if tokens.last().is_some_and(|token| token.kind == Kind::Bad) {
+        return vec![Decision::primary(Reason::DoesNotParse, Command::Other)];
+    }
+    let statements = split(&tokens)
+        .into_iter()
+        .filter_map(|range| tokens.get(range));
+    statements
+        .map(|tokens| statement(knowledge, tokens))
+        .collect()
+}
+
 /// Splits at the semicolons that end statements: not those in brackets (CREATE RULE) nor in the
 /// body of a BEGIN ATOMIC function. Empty statements are left out.
 pub(super) fn split(tokens: &[Token<'_>]) -> Vec<Range<usize>> {

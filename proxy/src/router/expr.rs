@@ -404,7 +404,17 @@ impl<'a> Walk<'a> {
 
     fn is_builtin_type(&self, data_type: &DataType) -> bool {
         if let DataType::Custom(name, _) = data_type {
-            return builtin(name).is_some_and(|n| self.knowledge.knows_type(n.value.as_bytes()));
+            return match (builtin(name), name.0.as_slice()) {
+                (Some(name), _) => self.knowledge.knows_type(name.value.as_bytes()),
+                (
+                    None,
+                    [
+                        ObjectNamePart::Identifier(_),
+                        ObjectNamePart::Identifier(name),
+                    ],
+                ) => self.knowledge.knows_users_type(name.value.as_bytes()),
+                (None, _) => false,
+            };
         }
         matches!(
             data_type,

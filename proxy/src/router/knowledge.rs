@@ -37,13 +37,29 @@ impl<'k> Knowledge<'k> {
 
     /// Whether the database's own catalog is known.
     pub(super) fn has_catalog(&self) -> bool {
-        self.catalog.is_some()
+        self.catalog.is_some_and(Catalog::is_read)
     }
 
     /// What the function `name`, unqualified or of `pg_catalog`, may do. A user's may fit better than
     /// the one that is built in.
     pub(super) fn function(&self, name: &[u8]) -> Safety {
         let own = self.catalog.and_then(|catalog| catalog.function(name));
+        let overrides = self.catalog.map(Catalog::overrides);
+        let said = overrides.filter(|o| !o.is_empty()).and_then(|overrides| {
+            match (self.builtins.function(name), own) {
+                (Safety::Unknown, None) => overrides.of_unknown(name),
+                _ => overrides.of_builtin(name),
+            }
+        });
+        match said {
+            Some(false) => return Safety::Writes,
+            // A user's of that name has been judged by the same rules.
+            Some(true) if own != Some(false) => {
+                self.trusted.set(true);
+                return Safety::Safe;
+            }
+            Some(true) | None => {}
+        }
         match (self.builtins.function(name), own) {
             (safety, None)
             | (safety @ (Safety::ServerState | Safety::SessionState | Safety::Writes), _) => safety,
@@ -60,11 +76,14 @@ impl<'k> Knowledge<'k> {
         let own = self
             .catalog
             .and_then(|c| c.qualified_function(schema, name));
-        if own == Some(true) {
-            self.trusted.set(true);
-            Safety::Safe
-        } else {
-            Safety::Unknown
+        let said = self.catalog.and_then(|c| c.overrides().of(schema, name));
+        match own {
+            Some(true) => {
+                self.trusted.set(true);
+                Safety::Safe
+            }
+            Some(false) if said.is_some() => Safety::Writes,
+            Some(false) | None => Safety::Unknown,
         }
     }
 
@@ -101,11 +120,28 @@ impl<'k> Knowledge<'k> {
         self.catalog.and_then(|catalog| catalog.operator(operator)) == Some(false)
     }
 
+    /// Whether `operator` of that schema, which is not `pg_catalog`, is safe.
+    pub(super) fn knows_qualified_operator(&self, schema: &[u8], operator: &[u8]) -> bool {
+        let own = (self.catalog).and_then(|catalog| catalog.qualified_operator(schema, operator));
+        self.trust(own) == Some(true)
+    }
+
+    /// The same of what is built in, or well known.
+    pub(super) fn knows_builtin_operator(&self, operator: &[u8]) -> bool {
+        self.builtins.knows_operator(operator)
+    }
+
     /// Whether a cast to the type `name`, which may have been quoted, is safe.
     pub(super) fn knows_type(&self, name: &[u8]) -> bool {
         let own = self.catalog.and_then(|catalog| catalog.cast(name));
         self.trust(own)
             .unwrap_or_else(|| self.builtins.knows_type(name))
+    }
+
+    /// The same of a user's, whatever schema it is in.
+    pub(super) fn knows_users_type(&self, name: &[u8]) -> bool {
+        let own = self.catalog.and_then(|catalog| catalog.cast(name));
+        self.trust(own) == Some(true)
     }
 
     /// The same of the unquoted `word`.

@@ -24,6 +24,7 @@ pub mod fuzzing;
 mod hint;
 mod knowledge;
 mod lexer;
+mod overrides;
 mod parse;
 mod pins;
 mod route;
@@ -50,10 +51,11 @@ pub use answer::{parameters, returns_no_rows};
 pub use ask::{Names, names, question};
 pub use assignment::{Assignment, Bound, Effect, Value};
 pub use cache::CacheStats;
-pub use catalog::{Catalog, Facts, Relation};
+pub use catalog::{Catalog, Facts, Qualified, Relation, Runs};
 pub use control::{Control, Isolation, Modes, control};
 pub use effect::{effects, places};
 pub use hint::Hint;
+pub use overrides::{FunctionRule, Overrides};
 pub use pins::{PinReason, PinSet};
 pub use route::{
     Command, Decision, Discard, Local, LocalCommand, Reason, SequenceUse, Target, TransactionEffect,

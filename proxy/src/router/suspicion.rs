@@ -145,7 +145,7 @@ const IMPLIED: &[(&[&str], &[&[u8]])] = &[
     ),
 ];
 
-/// Every operator must be known, and none may be named by schema but `pg_catalog`'s.
+/// Every operator must be known; one that is named by its schema, there.
 pub(super) fn operators(knowledge: &Knowledge<'_>, tokens: &[Token<'_>]) -> Finding {
     let mut finding = Finding::Safe;
     let doubtful: Vec<_> = IMPLIED
@@ -155,11 +155,22 @@ pub(super) fn operators(knowledge: &Knowledge<'_>, tokens: &[Token<'_>]) -> Find
     for (at, token) in tokens.iter().enumerate() {
         let rest = tokens.get(at + 1..).unwrap_or_default();
         let known = match token.kind {
-            Kind::Operator => knowledge.knows_operator(token.text),
-            Kind::Word if token.is_word("operator") => match rest {
-                [open, schema, point, ..] if open.is_punct(b'(') => {
-                    is_pg_catalog(schema) && point.is_punct(b'.')
+            Kind::Operator => match operator_schema(tokens.get(..at).unwrap_or_default()) {
+                None => knowledge.knows_operator(token.text),
+                Some(schema) if is_pg_catalog(schema) => {
+                    knowledge.knows_builtin_operator(token.text)
                 }
+                Some(schema) => match schema.kind {
+                    Kind::Word => {
+                        let schema = schema.text.to_ascii_lowercase();
+                        knowledge.knows_qualified_operator(&schema, token.text)
+                    }
+                    _ => knowledge.knows_qualified_operator(schema.text, token.text),
+                },
+            },
+            Kind::Word if token.is_word("operator") => match rest {
+                [open, _, _, op, ..] if open.is_punct(b'(') => op.kind == Kind::Operator,
+                [open, ..] if open.is_punct(b'(') => false,
                 _ => true,
             },
             Kind::Word => !doubtful
@@ -172,6 +183,18 @@ pub(super) fn operators(knowledge: &Knowledge<'_>, tokens: &[Token<'_>]) -> Find
         }
     }
     finding
+}
+
+/// The schema in `OPERATOR(schema.`, if that is what stands before an operator.
+fn operator_schema<'t, 's>(before: &'t [Token<'s>]) -> Option<&'t Token<'s>> {
+    match before {
+        [.., word, open, schema, point]
+            if word.is_word("operator") && open.is_punct(b'(') && point.is_punct(b'.') =>
+        {
+            matches!(schema.kind, Kind::Word | Kind::Quoted).then_some(schema)
+        }
+        _ => None,
+    }
 }
 
 /// Words of the grammar that may stand before a string.

@@ -100,18 +100,31 @@ fn calls(knowledge: &Knowledge<'_>, tokens: &[Token<'_>]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::catalog::{Catalog, Facts};
+    use std::sync::Arc;
+
+    use super::super::catalog::{Facts, Qualified, Runs};
     use super::super::functions::Builtins;
+    use super::super::read_catalog;
     use super::*;
 
     #[test]
     fn plain_writes_are_of_their_table_and_everything_else_of_all() {
+        let f = Qualified {
+            schema: "public".into(),
+            name: "f".into(),
+        };
         let facts = Facts {
-            functions: vec![("public".into(), "f".into(), true)],
+            functions: vec![(
+                f.clone(),
+                Runs {
+                    function: f,
+                    volatile: true,
+                },
+            )],
             plain: vec!["t".into(), "T x".into()],
             ..Facts::default()
         };
-        let (builtins, catalog) = (Builtins::new(), Catalog::new(&facts));
+        let (builtins, catalog) = (Builtins::new(), read_catalog(&facts, &Arc::default()));
         let knowledge = Knowledge::new(&builtins, Some(&catalog));
         let of = |sql: &str| written(&knowledge, sql.as_bytes());
         for sql in [

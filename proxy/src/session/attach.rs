@@ -12,7 +12,9 @@ use super::replay::Replay;
 use super::{Demand, Detour, End, Session, failure};
 use crate::backend::connect::ConnectError;
 use crate::clock;
-use crate::cluster::{Freshness, Node, NodeId, View, pick_read};
+use crate::cluster::{
+    Balance, BalancePer, Freshness, InUse, NodeId, Preference, View, Wish, candidates, pick_read,
+};
 use crate::error::Report;
 use crate::pool::budget::Elsewhere;
 use crate::pool::checkout::Checkout;
@@ -26,7 +28,7 @@ use crate::router::Target;
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) checkout: Checkout,
-    pub(super) node: Arc<Node>,
+    pub(super) node: InUse,
     pub(super) is_primary: bool,
     /// When the running request was sent ([`clock::now`]).
     pub(super) started: u64,
@@ -62,13 +64,14 @@ impl Session {
     pub(super) fn attach_at_once(&mut self, demand: &Demand) -> Result<(), Option<NodeId>> {
         let view = self.context.cluster.view();
         let tuning = self.context.tuning.load();
+        let wish = self.wish(&tuning);
         let node = choose(
             &self.context,
             &view,
             &tuning,
             *demand,
             self.freshness(),
-            self.detour.without(),
+            &wish,
         );
         let Some(node) = node else { return Err(None) };
         let own = self.plan.asks_sequences.then_some(self.sequences_on);
@@ -140,8 +143,8 @@ impl Session {
         let context = Arc::clone(&self.context);
         let pools = Arc::clone(&self.identity.pools);
         let registered = Arc::clone(self.identity.registration.client());
-        let (fresh, exclude) = (self.freshness(), self.detour.without());
-        let find = find(&context, &pools, demand, (first, exclude), fresh, since);
+        let (fresh, wish) = (self.freshness(), self.wish(&context.tuning.load()));
+        let find = find(&context, &pools, demand, (first, wish), fresh, since);
         let mut find = pin!(find);
         registered.waiting();
         let mut deadline = pin!(tokio::time::sleep(notify.unwrap_or(limit)));
@@ -210,6 +213,46 @@ impl Session {
         }
     }
 
+    /// What a read of this session asks for beyond the rules.
+    pub(super) fn wish(&self, tuning: &Tuning) -> Wish {
+        let preferences = &tuning.preferences;
+        let prefer = if preferences.is_empty() {
+            Preference::None
+        } else {
+            let client = self.identity.registration.client();
+            let application = self.told.get("application_name").unwrap_or_default();
+            preferences.of(application, &client.user, &client.database)
+        };
+        Wish {
+            exclude: self.detour.without(),
+            prefer,
+            kept: self
+                .kept
+                .filter(|_| tuning.read_rules.per == BalancePer::Session),
+        }
+    }
+
+    /// Keeps to the node from now on, where reads are balanced by session, unless the one kept so far only
+    /// lacks this session's last write, or has failed just once.
+    fn keep(&mut self, node: NodeId) {
+        let tuning = self.context.tuning.load();
+        if tuning.read_rules.per == BalancePer::Statement {
+            return;
+        }
+        let view = self.context.cluster.view();
+        let wish = Wish {
+            exclude: None,
+            ..self.wish(&tuning)
+        };
+        let usable = |wanted: NodeId| {
+            candidates(&view, &tuning.read_rules, Freshness::ANY, &wish)
+                .any(|state| state.node.id == wanted)
+        };
+        if !self.kept.is_some_and(usable) && usable(node) {
+            self.kept = Some(node);
+        }
+    }
+
     fn link_up(&mut self, checkout: Checkout, node: NodeId, is_primary: bool, demand: Demand) {
         let Some(identity) = self.context.cluster.node(node).cloned() else {
             return;
@@ -220,6 +263,7 @@ impl Session {
             .running_on(&checkout.key);
         if demand.target == Target::Replica {
             self.read_node = Some(node);
+            self.keep(node);
         }
         self.buffers().replay.clear();
         self.identity.pools.tally.add(Stat::Assignments, 1);
@@ -228,7 +272,7 @@ impl Session {
         }
         let mut link = Link {
             checkout,
-            node: identity,
+            node: InUse::new(identity),
             is_primary,
             started: clock::NEVER,
             at_rest: true,
@@ -252,7 +296,7 @@ fn choose(
     tuning: &Tuning,
     demand: Demand,
     fresh: Freshness,
-    exclude: Option<NodeId>,
+    wish: &Wish,
 ) -> Option<NodeId> {
     if demand.target == Target::Primary || !tuning.split_reads {
         return view.primary;
@@ -261,8 +305,12 @@ fn choose(
         view,
         &tuning.read_rules,
         &fresh,
+        wish,
         &mut context.rotation(),
-        exclude,
+        match tuning.read_rules.balance {
+            Balance::LeastLatency => clock::now(),
+            Balance::RoundRobin | Balance::LeastConnections => clock::NEVER,
+        },
     );
     if !fresh.is_any() && node == view.primary {
         context.cluster.want_positions();
@@ -275,7 +323,7 @@ async fn find(
     context: &Context,
     pools: &crate::pool::pools::TenantPools,
     demand: Demand,
-    (mut first, mut exclude): (Option<NodeId>, Option<NodeId>),
+    (mut first, mut wish): (Option<NodeId>, Wish),
     fresh: Freshness,
     since: u64,
 ) -> Result<(Checkout, NodeId, bool), Report> {
@@ -285,20 +333,21 @@ async fn find(
         let node = first
             .take()
             .filter(|node| demand.target == Target::Replica || view.primary == Some(*node))
-            .or_else(|| choose(context, &view, &tuning, demand, fresh, exclude));
+            .or_else(|| choose(context, &view, &tuning, demand, fresh, &wish));
         let Some(pool) = node.and_then(|node| pools.on(node)) else {
-            exclude = None;
+            wish.exclude = None;
             wait_for_change(context, view.generation).await;
             continue;
         };
         let id = pool.shared.node.id;
         let is_primary = view.primary == Some(id);
         let read = demand.target == Target::Replica;
-        let elsewhere = if read && tuning.split_reads && exclude != Some(id) {
+        let elsewhere = if read && tuning.split_reads && wish.exclude != Some(id) {
             Elsewhere::Perhaps
         } else {
             Elsewhere::No
         };
+        let _waited_for = InUse::new(Arc::clone(&pool.shared.node));
         let checkout = pool.checkout(since, elsewhere);
         // Another node may lead by now, or this one may be down.
         let Some(found) = unless(|| has_moved(context, &view, id), checkout).await else {
@@ -308,18 +357,19 @@ async fn find(
             Ok(checkout) => return Ok((checkout, id, is_primary)),
             Err(ConnectError::Refused(report)) => return Err(report),
             Err(ConnectError::Unreachable(_)) => {
+                pool.shared.node.failed();
                 context.cluster.suspect(id);
-                if read && exclude != Some(id) {
-                    exclude = Some(id);
+                if read && wish.exclude != Some(id) {
+                    wish.exclude = Some(id);
                 } else {
-                    exclude = None;
+                    wish.exclude = None;
                     wait_for_change(context, view.generation).await;
                 }
             }
             // A full server; another may have room.
-            Err(ConnectError::NotNow(_)) if exclude.is_none() => exclude = Some(id),
+            Err(ConnectError::NotNow(_)) if wish.exclude.is_none() => wish.exclude = Some(id),
             Err(ConnectError::NotNow(_)) => {
-                exclude = None;
+                wish.exclude = None;
                 first = view.primary;
                 tokio::time::sleep(RETRY).await;
             }

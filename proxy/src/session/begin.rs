@@ -151,7 +151,7 @@ impl Session {
         let catalog = self.database.catalog();
         catalog
             .as_ref()
-            .is_none_or(|catalog| catalog.has_unlogged())
+            .is_none_or(|catalog| !catalog.is_read() || catalog.has_unlogged())
     }
 
     /// Answers the Query at the front if it only begins, shapes or ends a transaction that no server

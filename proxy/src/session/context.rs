@@ -11,7 +11,7 @@ use bytes::BytesMut;
 use super::replies::Replies;
 use super::statements::{Space, Undo};
 use crate::backend::parameters::ParameterSet;
-use crate::cluster::{Cluster, NodeId, ReadRules, Rotation};
+use crate::cluster::{Cluster, NodeId, Preferences, ReadRules, Rotation};
 use crate::metrics::{Metrics, RoutedMetrics};
 use crate::pool::pools::Pools;
 use crate::router::{LocalCommand, Reason, Router};
@@ -61,6 +61,8 @@ pub struct Tuning {
     pub max_replica_delay: Option<u64>,
     /// Which replicas may answer.
     pub read_rules: ReadRules,
+    /// Which node the reads of some clients prefer.
+    pub preferences: Preferences,
     /// Longest wait for a server connection.
     pub query_wait_timeout: Duration,
     /// After which wait a client is told what it waits for.

@@ -38,6 +38,7 @@ impl Session {
             return Ok(());
         };
         self.identity.registration.client().nothing_to_cancel();
+        link.node.failed();
         self.context.cluster.suspect(link.node.id);
         tracing::debug!(client = %self.identity.address, node = %link.node.label, error = %report,
             "server connection lost");

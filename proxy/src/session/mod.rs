@@ -283,6 +283,8 @@ pub struct Session {
     wrote_at: u64,
     /// The node that answered the last read.
     read_node: Option<NodeId>,
+    /// The node it keeps to where reads are balanced by session.
+    kept: Option<NodeId>,
     /// When the first request of the present transaction began.
     transaction_began: u64,
     /// Result formats of the last Bind of a command that is answered here.
@@ -360,6 +362,7 @@ impl Session {
             asks: fresh::Asks::default(),
             wrote_at: clock::NEVER,
             read_node: None,
+            kept: None,
             transaction_began: clock::NEVER,
             local_formats: Vec::new(),
             collecting: 0,

@@ -309,6 +309,7 @@ impl Session {
             if link.started != clock::NEVER {
                 let seconds = micros_to_seconds(now - link.started);
                 link.node.metrics.query_seconds.observe(seconds);
+                link.node.answered(link.started, now, more);
             }
             link.started = if more { now } else { clock::NEVER };
         }

@@ -57,8 +57,13 @@ impl Session {
             view.primary()
                 .map_or_else(String::new, |p| p.node.label.clone())
         };
-        let replicas = candidates(&view, &tuning.read_rules, fresh);
-        let replicas: Vec<&str> = replicas.map(|state| state.node.label.as_str()).collect();
+        let wish = self.wish(&tuning);
+        let all = candidates(&view, &tuning.read_rules, fresh, &wish);
+        let mut nodes: Vec<_> = all.map(|state| &state.node).collect();
+        if let Some(kept) = nodes.iter().position(|n| Some(n.id) == wish.kept) {
+            nodes = vec![nodes.swap_remove(kept)];
+        }
+        let replicas: Vec<&str> = nodes.iter().map(|node| node.label.as_str()).collect();
         match target {
             "pgconvoy" => String::new(),
             "replica" if tuning.split_reads && !replicas.is_empty() => replicas.join(", "),

@@ -106,6 +106,7 @@ impl Session {
             link.started = clock::now();
             let now = link.started;
             link.checkout.note_request(now);
+            link.node.asked(now);
             self.note_activity(Activity::Active, now);
         }
     }

@@ -15,7 +15,7 @@ use crate::backend::digest::{self, Answer};
 use crate::backend::parameters::ParameterSet;
 use crate::backend::reset;
 use crate::clock;
-use crate::cluster::{Freshness, NodeId, Position, candidates};
+use crate::cluster::{Freshness, NodeId, Position, Wish, candidates};
 use crate::error::Report;
 use crate::pool::checkout::Checkout;
 use crate::pool::pools::TenantPools;
@@ -175,7 +175,8 @@ impl Check {
         let shows = || {
             let view = self.context.cluster.view();
             let rules = self.context.tuning.load().read_rules;
-            candidates(&view, &rules, demanded).any(|state| state.node.id == self.replica)
+            candidates(&view, &rules, demanded, &Wish::default())
+                .any(|state| state.node.id == self.replica)
         };
         let looking = async {
             while !shows() {

@@ -228,6 +228,15 @@ impl Node {
         kill_process(self.pid(), signal).expect("signal the postmaster");
     }
 
+    /// Freezes or thaws the server whole: nothing answers, and nothing is refused.
+    pub fn freeze_all(&self, frozen: bool) {
+        let signal = if frozen { Signal::STOP } else { Signal::CONT };
+        self.freeze_postmaster(frozen);
+        for child in children_of(self.pid().as_raw_nonzero().get() as u32) {
+            kill_process(child, signal).expect("signal a server process");
+        }
+    }
+
     /// Freezes or thaws replay: SIGSTOP or SIGCONT to the startup process.
     pub fn freeze_replay(&self, frozen: bool) {
         let startup = children_of(self.pid().as_raw_nonzero().get() as u32)

@@ -80,7 +80,7 @@ fn names_of_users_go_by_what_their_functions_are_declared_to_be() {
         ("select a <~!~> b from t a, t b", "primary"),
         ("select 'happy'::mood", "replica"),
         ("select mood 'sad', cast('sad' as mood)", "replica"),
-        ("select 7::small", "primary"),
+        ("select 7::small", "replica"),
     ] {
         let (target, reason) = route(&mut client, sql);
         assert_eq!(target, wanted, "{sql}: {reason}");

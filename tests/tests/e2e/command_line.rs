@@ -43,6 +43,32 @@ fn check_says_every_problem_in_one_line_with_its_key_line_and_help() {
 }
 
 #[test]
+fn route_tells_by_the_lists_of_functions_of_a_configuration() {
+    let directory = TempDir::new("route");
+    let file = directory.write(
+        "pgconvoy.toml",
+        "[[node]]\naddress = \"h:5432\"\n[routing]\nread_only_functions = [\"app.report\"]\nwrite_functions = [\"abs\"]\n",
+    );
+    let file = file.to_str().unwrap();
+    for (sql, plain, configured) in [
+        ("select app.report(1)", "unknown_function", "read_only"),
+        ("select abs(-1)", "read_only", "write_function"),
+    ] {
+        let told = |arguments: &[&str], reason: &str| {
+            let (success, output) = command(arguments, &[]);
+            assert!(
+                success && output.contains(&format!(" {reason}\n")),
+                "{sql}: {output}"
+            );
+        };
+        told(&["route", sql], plain);
+        told(&["route", "--config", file, sql], configured);
+    }
+    let (success, output) = command(&["route", "-c", "/nowhere.toml", "select 1"], &[]);
+    assert!(!success && output.contains("nowhere.toml"), "{output}");
+}
+
+#[test]
 fn check_refuses_what_cannot_work() {
     let node = "[[node]]\naddress = \"h:5432\"\n";
     let cases = [

@@ -6,11 +6,13 @@
     reason = "a step that fails has to end the test with its cause"
 )]
 
+mod balancing;
 mod cancel;
 mod cancel_peers;
 mod cancel_storm;
 mod carried_parameters;
 mod catalog;
+mod catalog_depth;
 mod command_line;
 mod console;
 mod console_auth;

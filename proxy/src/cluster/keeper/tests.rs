@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use futures_util::FutureExt;
 
 use super::super::health::Facts;
-use super::super::{Freshness, NodeSpec, ReadRules, Rotation, pick_read};
+use super::super::{Freshness, NodeSpec, ReadRules, Rotation, TurnoutTerms, Wish, pick_read};
 use super::*;
 
 /// A keeper that hears what a test tells it, at times that the test sets.
@@ -34,6 +34,7 @@ impl Scene {
             position_period: Duration::from_millis(100),
             catalog_refresh: None,
             tables_apart: false,
+            turnout: TurnoutTerms::default(),
         };
         assert!(!format!("{settings:?}").contains("secret"));
         let keeper = Keeper::new(cluster, Arc::new(ArcSwap::from_pointee(settings)), metrics);
@@ -108,12 +109,17 @@ impl Scene {
         let other = NodeId(3 - node);
         let mut rotation = Rotation::new();
         let rules = ReadRules::default();
+        let wish = Wish {
+            exclude: Some(other),
+            ..Wish::default()
+        };
         pick_read(
             &view,
             &rules,
             &Freshness::since(at),
+            &wish,
             &mut rotation,
-            Some(other),
+            0,
         ) == Some(NodeId(node))
     }
 
@@ -213,7 +219,7 @@ fn a_position_is_reached_when_it_is_replayed_on_its_timeline_or_a_later_one() {
         let view = scene.keeper.cluster.view();
         let rules = ReadRules::default();
         let mut rotation = Rotation::new();
-        pick_read(&view, &rules, &demanded, &mut rotation, None) != Some(NodeId(0))
+        pick_read(&view, &rules, &demanded, &Wish::default(), &mut rotation, 0) != Some(NodeId(0))
     };
     assert!(shows(&scene, "00000001:0/64:8192"));
     assert!(!shows(&scene, "00000001:0/65:8192"));

@@ -1,10 +1,10 @@
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::cluster::load::FULL;
 use crate::cluster::{Cluster, NodeSpec};
 use crate::metrics::Metrics;
 
@@ -42,8 +42,9 @@ fn picks(view: &View, rules: &ReadRules, wrote_at: u64, count: usize) -> Vec<u16
                 view,
                 rules,
                 &Freshness::since(wrote_at),
+                &Wish::default(),
                 &mut rotation,
-                None,
+                0,
             )
         })
         .map(|id| id.0)
@@ -53,7 +54,16 @@ fn picks(view: &View, rules: &ReadRules, wrote_at: u64, count: usize) -> Vec<u16
 const PLAIN: ReadRules = ReadRules {
     primary_reads: false,
     max_replica_lag: None,
+    balance: Balance::RoundRobin,
+    per: BalancePer::Statement,
 };
+
+fn without(node: u16) -> Wish {
+    Wish {
+        exclude: Some(NodeId(node)),
+        ..Wish::default()
+    }
+}
 
 #[test]
 fn reads_go_round_robin_over_the_replicas_and_not_to_the_primary() {
@@ -158,9 +168,10 @@ fn the_excluded_node_is_never_named_not_even_for_want_of_another() {
         let id = pick_read(
             &view,
             &PLAIN,
-            &Freshness::since(0),
+            &Freshness::ANY,
+            &without(1),
             &mut rotation,
-            Some(NodeId(1)),
+            0,
         );
         assert_eq!(id, Some(NodeId(2)));
     }
@@ -169,46 +180,144 @@ fn the_excluded_node_is_never_named_not_even_for_want_of_another() {
             &view,
             &PLAIN,
             &Freshness::since(9),
+            &without(0),
             &mut rotation,
-            Some(NodeId(0))
+            0
         ),
         None
     );
 }
 
-proptest! {
-    #[test]
-    fn over_one_full_turn_every_node_gets_exactly_its_weight(
-        weights in prop::collection::vec(0u32..20, 1..6),
-    ) {
-        let total: u32 = weights.iter().sum();
-        let mut rotation = Rotation::new();
-        let mut seen: HashMap<u16, u32> = HashMap::new();
-        let candidates = || (0..).map(NodeId).zip(weights.iter().copied()).filter(|c| c.1 > 0);
-        for _ in 0..total {
-            *seen.entry(rotation.next(candidates()).unwrap().0).or_default() += 1;
-        }
-        for (id, weight) in (0..).zip(&weights) {
-            prop_assert_eq!(seen.get(&id).copied().unwrap_or(0), *weight);
-        }
-    }
+/// What is named for one wish after the other.
+fn named(view: &View, rules: &ReadRules, wishes: &[Wish]) -> Vec<u16> {
+    let mut rotation = Rotation::new();
+    let named = (wishes.iter())
+        .filter_map(|wish| pick_read(view, rules, &Freshness::ANY, wish, &mut rotation, 0));
+    named.map(|id| id.0).collect()
+}
 
+fn preferring(prefer: Preference) -> [Wish; 2] {
+    [Wish {
+        prefer,
+        ..Wish::default()
+    }; 2]
+}
+
+#[test]
+fn preference_is_followed_while_it_can_be() {
+    let both = ReadRules {
+        primary_reads: true,
+        ..PLAIN
+    };
+    let named = |view: &View, prefer| named(view, &both, &preferring(prefer));
+    let mut view = view(&[1, 1, 1, 0]);
+    for (prefer, expected) in [
+        (Preference::None, [0, 1]),
+        (Preference::Primary, [0, 0]),
+        (Preference::Replica, [1, 2]),
+        (Preference::Node(NodeId(0)), [0, 0]),
+        (Preference::Node(NodeId(2)), [2, 2]),
+        (Preference::Node(NodeId(3)), [3, 3]),
+        (Preference::Node(NodeId(9)), [0, 1]),
+    ] {
+        assert_eq!(named(&view, prefer), expected, "{prefer:?}");
+    }
+    view.nodes[2].node.load.set_share(0);
+    let two = Preference::Node(NodeId(2));
+    assert_eq!(named(&view, two), [2, 2], "it was asked for by name");
+    view.nodes[2].health = Health::Down;
+    assert_eq!(named(&view, two), [0, 1]);
+    view.primary = None;
+    view.nodes[0].role = Role::Unknown;
+    assert_eq!(named(&view, Preference::Primary), [1, 1], "reads go on");
+}
+
+#[test]
+fn nearest_in_the_rotation_are_read_before_all_others() {
+    // Of nodes 1 to 4 the last two are elsewhere; these are out of the rotation.
+    for (out, expected) in [
+        (&[][..], [1, 2]),
+        (&[1][..], [2, 2]),
+        (&[1, 2][..], [3, 4]),
+        (&[1, 2, 3][..], [4, 4]),
+        (&[1, 2, 3, 4][..], [1, 2]),
+    ] {
+        let view = view(&[1, 1, 1, 1, 1]);
+        for far in [3, 4] {
+            view.nodes[far].node.set_near(false);
+        }
+        for out in out {
+            view.nodes[*out].node.load.set_share(0);
+        }
+        assert_eq!(
+            named(&view, &PLAIN, &[Wish::default(); 2]),
+            expected,
+            "{out:?}"
+        );
+    }
+}
+
+#[test]
+fn session_keeps_its_node_while_that_is_among_those_to_choose_from() {
+    let mut view = view(&[1, 1, 1]);
+    let keeps = [Wish {
+        kept: Some(NodeId(2)),
+        ..Wish::default()
+    }; 3];
+    assert_eq!(named(&view, &PLAIN, &keeps), [2, 2, 2]);
+    let leaves = keeps.map(|wish| Wish {
+        exclude: Some(NodeId(2)),
+        ..wish
+    });
+    assert_eq!(named(&view, &PLAIN, &leaves), [1, 1, 1]);
+    view.nodes[2].node.load.set_share(0);
+    assert_eq!(
+        named(&view, &PLAIN, &keeps),
+        [1, 1, 1],
+        "out of the rotation"
+    );
+    view.nodes[2].node.load.set_share(FULL);
+    view.nodes[2].node.set_near(false);
+    assert_eq!(
+        named(&view, &PLAIN, &keeps),
+        [1, 1, 1],
+        "one that is near is there"
+    );
+    view.nodes[1].health = Health::Down;
+    assert_eq!(named(&view, &PLAIN, &keeps), [2, 2, 2]);
+}
+
+proptest! {
     #[test]
     fn whatever_is_named_was_allowed(
         up in prop::collection::vec(any::<bool>(), 4),
         fresh in prop::collection::vec(0u64..4, 4),
         wrote_at in 0u64..4,
         exclude in prop::option::of(0u16..4),
+        kept in prop::option::of(0u16..4),
+        prefer in 0usize..4,
+        out in prop::collection::vec(any::<bool>(), 4),
         turns in 1usize..8,
     ) {
         let mut view = view(&[1, 1, 2, 3]);
-        for ((state, up), fresh) in view.nodes.iter_mut().zip(&up).zip(&fresh) {
+        for (((state, up), fresh), out) in view.nodes.iter_mut().zip(&up).zip(&fresh).zip(&out) {
+            state.node.load.set_share(if *out { 0 } else { FULL });
             state.health = if *up { Health::Up } else { Health::Down };
             Arc::clone(&state.node).set_fresh_as_of(*fresh);
         }
         let mut rotation = Rotation::new();
         for _ in 0..turns {
-            let named = pick_read(&view, &PLAIN, &Freshness::since(wrote_at), &mut rotation, exclude.map(NodeId));
+            let wish = Wish {
+                exclude: exclude.map(NodeId),
+                prefer: [
+                    Preference::None,
+                    Preference::Primary,
+                    Preference::Replica,
+                    Preference::Node(NodeId(2)),
+                ][prefer],
+                kept: kept.map(NodeId),
+            };
+            let named = pick_read(&view, &PLAIN, &Freshness::since(wrote_at), &wish, &mut rotation, 0);
             let Some(id) = named else { continue };
             prop_assert_ne!(Some(id.0), exclude);
             if id != NodeId(0) {
