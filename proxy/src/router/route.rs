@@ -154,9 +154,10 @@ pub enum Command {
 ///
 /// ReadyForQuery stays the truth; this says what was asked for before the answer is known. For a
 /// string of several statements it is the effect of the last one that has any.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum TransactionEffect {
     /// None.
+    #[default]
     None,
     /// BEGIN with the session's default access mode.
     Begin,

@@ -122,6 +122,10 @@ impl Session {
             Err(NoLink::Failed(report)) => {
                 self.note_activity(Activity::Idle, now);
                 self.detour = Detour::None;
+                if self.transaction.status != TransactionStatus::Idle {
+                    // What stands behind it must not be done without it.
+                    self.transaction_fails();
+                }
                 self.refuse_batch(&report)
             }
         }

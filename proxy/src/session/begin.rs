@@ -228,6 +228,11 @@ impl Session {
         }
     }
 
+    /// Answers the Query at the front, which ends a transaction that had failed.
+    pub(super) fn answer_end(&mut self, header: Header) {
+        self.answer_query(header, "ROLLBACK", Activity::Idle);
+    }
+
     /// Answers the Query at the front with nothing but its tag.
     fn answer_query(&mut self, header: Header, tag: &str, then: Activity) {
         self.drop_unnamed();

@@ -94,8 +94,8 @@ impl Session {
     fn give_up_requests(&mut self, report: Report, ran: Ran) {
         self.detour = Detour::None;
         let in_transaction = self.transaction.status != TransactionStatus::Idle;
-        let (owed, commits) = self.forget_requests();
-        let commits = commits && ran == Ran::Perhaps;
+        let (owed, ends) = self.forget_requests();
+        let commits = ends && ran == Ran::Perhaps;
         if commits || self.transaction.wrote {
             // Whatever was written of it must be seen by what comes next.
             self.note_write(Tables::ALL, crate::clock::now());
@@ -111,14 +111,19 @@ impl Session {
             }
             return;
         }
-        self.transaction_lost();
+        if in_transaction && !ends {
+            self.transaction_fails();
+        } else {
+            self.transaction_lost();
+        }
+        let status = self.transaction.status;
         let skip = self.batch.is_open();
         let Some(buffers) = self.buffers.as_deref_mut() else {
             return;
         };
         for _ in 0..owed {
             say(buffers, Severity::Error, &report);
-            to_client::ready_for_query(&mut buffers.client_out, TransactionStatus::Idle);
+            to_client::ready_for_query(&mut buffers.client_out, status);
         }
         if skip {
             say(buffers, Severity::Error, &report);

@@ -127,9 +127,11 @@ impl Session {
     }
 
     fn request(&mut self, kind: Frontend, header: Header) -> Result<Step, End> {
-        if let Some(report) = self.broken.take() {
-            self.transaction_lost();
-            return Ok(self.refuse(kind, header, &report));
+        if self.broken.is_some() {
+            return self.tell_broken(kind, header);
+        }
+        if let Some(step) = self.in_failed(kind, header)? {
+            return Ok(step);
         }
         if outstanding(self.buffers.as_deref()) && !self.may_follow(kind) {
             // Nobody else will give answers of our own.

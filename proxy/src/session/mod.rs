@@ -10,6 +10,7 @@ mod begin;
 mod bind;
 mod close;
 mod context;
+mod failed;
 mod failure;
 mod fresh;
 mod intake;

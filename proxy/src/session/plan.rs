@@ -42,6 +42,8 @@ pub(super) struct Plan {
     pub(super) decision: Option<Decision>,
     /// The statements of its Parses, in order.
     pub(super) parsed: VecDeque<Arc<Statement>>,
+    /// What its last statement that has to do with transactions does.
+    pub(super) last: TransactionEffect,
     /// Which portals it uses.
     pub(super) portals: Portals,
     /// It asks what the session's sequences gave last.
@@ -80,6 +82,9 @@ impl Plan {
     fn fold(&mut self, decision: &Decision) {
         self.asks_sequences |= decision.sequence == SequenceUse::Reads;
         self.opens_block |= decision.transaction.needs_a_block();
+        if decision.transaction != TransactionEffect::None {
+            self.last = decision.transaction;
+        }
         self.calls_writer |= decision.reason == Reason::WriteFunction;
         if decision.local.is_none() {
             // What a transaction reads later is not known.
@@ -90,6 +95,14 @@ impl Plan {
             self.demand(self.scope.target(decision));
             self.scope = self.scope.behind(decision);
         }
+    }
+
+    /// Whether it ends a transaction.
+    pub(super) fn ends(&self) -> bool {
+        matches!(
+            self.last,
+            TransactionEffect::Commit | TransactionEffect::Rollback
+        )
     }
 
     /// It binds a portal, which outlives it if it has a name.

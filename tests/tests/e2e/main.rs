@@ -27,6 +27,7 @@ mod fairness;
 mod freshness;
 mod garbage;
 mod hard_cases;
+mod hard_routing;
 mod harness;
 mod held_connections;
 mod io_uring;

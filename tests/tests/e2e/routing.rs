@@ -257,7 +257,7 @@ fn transactions_run_on_the_primary_unless_read_only() {
     for begin in [
         "begin read only",
         "start transaction read only",
-        "begin isolation level repeatable read read only",
+        "begin isolation level read committed read only",
     ] {
         client.run(begin);
         client.run("select a from t limit 1");

@@ -227,6 +227,9 @@ fn read_only_transaction_moves_to_the_primary_when_it_must() {
         assert_eq!(client.one(ON_REPLICA), "t", "{keeps:?}");
         let error = client.fails("select pg_try_advisory_xact_lock(7)");
         assert_eq!(error.code, "25006", "{error:?}");
+        // It is over only when its client has ended it.
+        assert_eq!(client.fails("select 1").code, "25P02");
+        client.run("rollback");
         assert_eq!(client.one("select 1"), "1");
     }
 }
@@ -347,5 +350,101 @@ fn stricter_default_of_a_database_is_heeded() {
         client.run("begin read only");
         assert_eq!(client.one("select count(*) from t"), "100");
         client.run("commit");
+    }
+}
+
+#[test]
+fn transaction_that_gets_no_server_fails_as_a_whole() {
+    let stage = Stage::with("lazy_nobody", |setup| {
+        setup
+            .top("workers = 1")
+            .with("[pool]\nsize = 1\nquery_wait_timeout = \"200ms\"")
+    });
+    stage.seed(SCHEMA);
+    let (mut holder, mut client) = (stage.client(), stage.client());
+    holder.run("begin; insert into t values (500, 'held')");
+    client.run("begin");
+    assert_eq!(
+        client.fails("insert into t values (501, 'lost')").code,
+        "53300"
+    );
+    holder.run("commit");
+    // What stands behind it is not done without it.
+    assert_eq!(
+        client.fails("insert into t values (502, 'alone')").code,
+        "25P02"
+    );
+    let batch = Batch::new()
+        .parse("", "insert into t values (503, 'alone')")
+        .bind("", "", &[])
+        .execute("", 0)
+        .sync();
+    let answers = client.ask(&batch);
+    assert_eq!(
+        (tags(&answers).as_str(), codes(&answers)[0].as_str()),
+        ("EZ", "25P02")
+    );
+    assert_eq!(answers[1].body, b"E");
+    let answers = client.ask(&Batch::new().query("commit"));
+    assert_eq!(answers[0].command(), "ROLLBACK");
+    assert_eq!(answers[1].body, b"I");
+    assert_eq!(client.one("select count(*) from t where id > 500"), "0");
+    client.run("insert into t values (504, 'fine')");
+}
+
+#[test]
+fn statements_behind_a_lost_transaction_are_not_done_by_themselves() {
+    let stage = stage("lazy_lost", "");
+    let kill = || {
+        let sql = "select pg_terminate_backend(pid) from pg_stat_activity \
+                   where datname = current_database() and usename = 'app'";
+        stage.direct(0).run(sql);
+    };
+    for (end, tag) in [("commit", "ROLLBACK"), ("rollback", "ROLLBACK")] {
+        let mut client = stage.client();
+        client.run("begin");
+        client.run("insert into t values (600, 'lost')");
+        kill();
+        assert_eq!(
+            client.fails("insert into t values (601, 'alone')").code,
+            "40001"
+        );
+        assert_eq!(
+            client.fails("insert into t values (602, 'alone')").code,
+            "25P02"
+        );
+        let answers = client.ask(&Batch::new().query(end));
+        assert_eq!(answers[0].command(), tag);
+        assert_eq!(client.one("select count(*) from t where id >= 600"), "0");
+    }
+    // By the extended protocol, as drivers roll back that use nothing else.
+    let mut client = stage.client();
+    client.run("begin");
+    client.run("insert into t values (600, 'lost')");
+    kill();
+    assert_eq!(
+        client
+            .execute("insert into t values (601, 'x')", &[])
+            .unwrap_err()
+            .code,
+        "40001"
+    );
+    client.execute("rollback", &[]).unwrap();
+    assert_eq!(client.one("select count(*) from t where id >= 600"), "0");
+    // Giving it up needs no telling; committing it does.
+    for (end, code) in [("rollback", None), ("commit", Some("40001"))] {
+        let mut client = stage.client();
+        client.run("begin");
+        client.run("insert into t values (600, 'lost')");
+        kill();
+        wait::until("the loss is known", wait::SOON, || {
+            stage.server_connections(0) == 0
+        });
+        assert_eq!(
+            client.query(end).err().map(|e| e.code).as_deref(),
+            code,
+            "{end}"
+        );
+        assert_eq!(client.one("select count(*) from t where id >= 600"), "0");
     }
 }
