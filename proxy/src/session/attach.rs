@@ -309,7 +309,8 @@ fn choose(
             Balance::RoundRobin | Balance::LeastConnections => clock::NEVER,
         },
     );
-    if wrote_at != clock::NEVER && node == view.primary {
+    let meant = wish.prefer == Preference::Primary;
+    if wrote_at != clock::NEVER && node == view.primary && !meant {
         context.cluster.want_positions();
     }
     node
