@@ -43,7 +43,7 @@ pub use answer::{parameters, returns_no_rows};
 pub use ask::{Names, names, question};
 pub use assignment::{Assignment, Bound, Effect, Value};
 pub use cache::CacheStats;
-pub use catalog::{Catalog, Facts, Qualified, Relation, Runs};
+pub use catalog::{Catalog, Constraint, Facts, Qualified, Relation, Runs};
 pub use effect::{effects, places};
 pub use overrides::{FunctionRule, Overrides};
 pub use pins::{PinReason, PinSet};
