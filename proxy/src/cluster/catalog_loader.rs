@@ -58,9 +58,9 @@ pub(super) async fn run(
                 tried.remove(&database.name);
                 continue;
             };
+            judge_again(&database, tried.get_mut(&database.name), &overrides).await;
             let before = tried.get(&database.name);
             if !is_due(before, refresh, |since| database.take_outdated(since)) {
-                judge_again(&database, tried.get_mut(&database.name), &overrides).await;
                 continue;
             }
             let Some(primary) = cluster.view().primary().map(|p| Arc::clone(&p.node)) else {

@@ -6,7 +6,7 @@
 use tokio_postgres::SimpleQueryRow;
 
 use super::probe::column;
-use crate::router::{Facts, Qualified, Relation, Runs};
+use crate::router::{Constraint, Facts, Qualified, Relation, Runs};
 
 /// Estimates of what is recursive are far too high: it would be compiled first.
 pub(super) const BEGIN: &str =
@@ -107,10 +107,11 @@ const CASTS: &str = concat!(
 const CONSTRAINTS: &str = concat!(
     "WITH RECURSIVE ",
     made_of!("t.oid IN (SELECT contypid FROM pg_constraint WHERE contype = 'c')"),
-    "SELECT DISTINCT t.typname AS name, 'SELECT ' || pg_get_expr(c.conbin, 0) AS query FROM made_of AS m \
+    "SELECT DISTINCT t.typname AS name, t.oid::bigint AS number, 'SELECT ' || pg_get_expr(c.conbin, 0) AS query \
+     FROM made_of AS m \
      JOIN pg_type AS t ON t.oid = m.typ JOIN pg_constraint AS c ON c.contypid = m.part \
      LEFT JOIN pg_class AS r ON r.oid = t.typrelid WHERE c.contype = 'c' AND t.typcategory <> 'A' \
-     AND (t.typrelid = 0 OR r.relkind = 'c') ORDER BY 1, 2"
+     AND (t.typrelid = 0 OR r.relkind = 'c') ORDER BY 1, 2, 3"
 );
 
 /// Views, what is not the same on a standby, and policies; temporary ones are their sessions' own.
@@ -226,7 +227,11 @@ pub(super) const QUESTIONS: &[(&str, Take)] = &[
         Some(())
     }),
     (CONSTRAINTS, |facts, row| {
-        facts.constraints.push((row.name()?, row.text("query")?));
+        facts.constraints.push(Constraint {
+            name: row.name()?,
+            number: row.number()?,
+            query: row.text("query")?,
+        });
         Some(())
     }),
     (RELATIONS, |facts, row| {

@@ -50,8 +50,8 @@ pub struct Facts {
     pub unlogged: bool,
     /// What a cast to the type runs that is written as one.
     pub casts: Vec<(String, Runs)>,
-    /// Queries that casting to the type runs: the constraints of a domain.
-    pub constraints: Vec<(String, String)>,
+    /// Of types that are domains, or made of them.
+    pub constraints: Vec<Constraint>,
     /// Relations that are more than a table.
     pub relations: Vec<Relation>,
     /// What runs unseen: by number, above zero that of a type (its input and output, implicit casts, operator classes,
@@ -63,6 +63,17 @@ pub struct Facts {
     pub unseen_of_relations: Vec<(String, i64)>,
     /// and with a function, for its arguments and result.
     pub unseen_of_functions: Vec<(Qualified, i64)>,
+}
+
+/// A constraint that whatever becomes of a type is held against.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Constraint {
+    /// The type's name.
+    pub name: String,
+    /// And its number.
+    pub number: i64,
+    /// A query that is what the constraint runs.
+    pub query: String,
 }
 
 /// A relation that is more than a table.
@@ -158,7 +169,7 @@ impl Catalog {
         let for_good = (of_rows.map(|(name, _)| name)).chain(columns.map(|(name, _)| name));
         catalog.unsafe_for_good = for_good.map(|name| name.clone().into_bytes()).collect();
         catalog.set_unsafe(facts.relations.iter());
-        catalog.set_unsafe_types(facts.constraints.iter().map(|(name, _)| name));
+        catalog.set_unsafe_types(facts.constraints.iter());
         catalog
     }
 
@@ -235,8 +246,11 @@ impl Catalog {
     }
 
     /// These types' constraints are not for replicas, and no others.
-    pub(super) fn set_unsafe_types<'r>(&mut self, names: impl Iterator<Item = &'r String>) {
-        self.unsafe_types = names.map(|name| name.clone().into_bytes()).collect();
+    pub(super) fn set_unsafe_types<'r>(
+        &mut self,
+        constraints: impl Iterator<Item = &'r Constraint>,
+    ) {
+        self.unsafe_types = constraints.map(|c| c.name.clone().into_bytes()).collect();
     }
 
     /// The same for the same facts and overrides; 0 for one that says nothing.

@@ -51,7 +51,7 @@ pub use answer::{parameters, returns_no_rows};
 pub use ask::{Names, names, question};
 pub use assignment::{Assignment, Bound, Effect, Value};
 pub use cache::CacheStats;
-pub use catalog::{Catalog, Facts, Qualified, Relation, Runs};
+pub use catalog::{Catalog, Constraint, Facts, Qualified, Relation, Runs};
 pub use control::{Control, Isolation, Modes, control};
 pub use effect::{effects, places};
 pub use hint::Hint;

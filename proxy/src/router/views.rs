@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::catalog::{Catalog, Facts, Qualified, Relation};
+use super::catalog::{Catalog, Constraint, Facts, Qualified, Relation};
 use super::classify;
 use super::functions::Builtins;
 use super::hint::Hint;
@@ -22,9 +22,14 @@ pub fn read(facts: &Facts, overrides: &Arc<Overrides>) -> Catalog {
     let builtins = Builtins::new();
     let mut not_safe = HashSet::new();
     for _ in 0..DEPTH {
-        let catalog = settle(facts, overrides, &builtins, &not_safe);
+        let (catalog, domains) = settle(facts, overrides, &builtins, &not_safe);
         let knowledge = Knowledge::new(&builtins, Some(&catalog));
         let before = not_safe.len();
+        // What is handed to a function, and what it gives, is held against its type's constraints.
+        let domains: HashSet<i64> = domains.iter().map(|domain| domain.number).collect();
+        let handed = facts.unseen_of_functions.iter();
+        let checked = handed.filter(|(_, number)| domains.contains(number));
+        not_safe.extend(checked.map(|(function, _)| function));
         let believed = facts.bodies.iter();
         let others = believed.filter(|(_, body)| shows_other(&knowledge, body));
         not_safe.extend(others.map(|(function, _)| function));
@@ -33,19 +38,26 @@ pub fn read(facts: &Facts, overrides: &Arc<Overrides>) -> Catalog {
         }
     }
     not_safe.extend(facts.bodies.iter().map(|(function, _)| function));
-    settle(facts, overrides, &builtins, &not_safe)
+    not_safe.extend(
+        facts
+            .unseen_of_functions
+            .iter()
+            .map(|(function, _)| function),
+    );
+    settle(facts, overrides, &builtins, &not_safe).0
 }
 
-/// Judges everything but functions' bodies: of those that are declared to be safe, these are not.
-fn settle(
-    facts: &Facts,
+/// Judges everything but functions' bodies: of those that are declared to be safe, these are not. Beside that,
+/// the constraints that are not safe.
+fn settle<'f>(
+    facts: &'f Facts,
     overrides: &Arc<Overrides>,
     builtins: &Builtins,
     not_safe: &HashSet<&Qualified>,
-) -> Catalog {
+) -> (Catalog, Vec<&'f Constraint>) {
     let mut catalog = Catalog::new(facts, Arc::clone(overrides), not_safe);
     let mut doubtful: Vec<&Relation> = facts.relations.iter().collect();
-    let mut domains: Vec<&(String, String)> = facts.constraints.iter().collect();
+    let mut domains: Vec<&Constraint> = facts.constraints.iter().collect();
     for _ in 0..DEPTH {
         let knowledge = Knowledge::new(builtins, Some(&catalog));
         let before = (doubtful.len(), domains.len());
@@ -53,14 +65,14 @@ fn settle(
             let query = relation.query.as_ref();
             !query.is_some_and(|query| is_safe(&knowledge, query))
         });
-        domains.retain(|(_, query)| !is_safe(&knowledge, query));
+        domains.retain(|domain| !is_safe(&knowledge, &domain.query));
         if before == (doubtful.len(), domains.len()) {
             break;
         }
         catalog.set_unsafe(doubtful.iter().copied());
-        catalog.set_unsafe_types(domains.iter().map(|(name, _)| name));
+        catalog.set_unsafe_types(domains.iter().copied());
     }
-    catalog
+    (catalog, domains)
 }
 
 fn is_safe(knowledge: &Knowledge<'_>, query: &str) -> bool {

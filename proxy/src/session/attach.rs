@@ -316,7 +316,8 @@ fn choose(
             Balance::RoundRobin | Balance::LeastConnections => clock::NEVER,
         },
     );
-    if !fresh.is_any() && node == view.primary {
+    let meant = wish.prefer == Preference::Primary;
+    if !fresh.is_any() && node == view.primary && !meant {
         context.cluster.want_positions();
     }
     node

@@ -29,6 +29,13 @@ insert into places select n, row(n, 0)::vec from generate_series(1, 10) n;
 
 create function looks(x int) returns bool language plpgsql volatile as 'begin return true; end';
 create domain looked_at as int check (looks(value));
+create function of_looked_at(x looked_at) returns int language sql immutable as 'select 1';
+create function same_looked_at(a looked_at, b looked_at) returns bool language sql immutable as 'select true';
+create type boxed as (x int);
+create function looks(x boxed) returns bool language plpgsql volatile as 'begin return true; end';
+create domain looked_into as boxed check (looks(value));
+create function same(a looked_into, b looked_into) returns bool language plpgsql immutable as 'begin return true; end';
+create operator ~=~ (leftarg = looked_into, rightarg = looked_into, function = same);
 create domain small as int check (value < 100);
 create domain tiny as small check (value < 10);
 
@@ -217,6 +224,12 @@ fn constraints_of_domains_and_functions_written_as_columns_are_followed() {
                 "replica",
             ),
             ("select 7::looked_at", "primary"),
+            ("select of_looked_at(7)", "primary"),
+            ("select same_looked_at(1, 2)", "primary"),
+            (
+                "select 1 from (select null::boxed as b) x where b ~=~ b",
+                "primary",
+            ),
             ("select total(id) from items", "replica"),
             ("select total_not(id) from items", "primary"),
             ("select c::int from weather", "primary"),

@@ -66,6 +66,8 @@ fn functions() -> Vec<(Qualified, Runs)> {
         ("pg_catalog", "pg_stat_reset", true),
         ("pg_catalog", "random", true),
         ("public", "gives_unseen", false),
+        ("public", "takes_small", false),
+        ("public", "takes_loud", false),
     ];
     let of_bodies = bodies();
     let of_bodies = of_bodies
@@ -87,6 +89,14 @@ fn operators() -> Vec<(Qualified, Runs)> {
     .into()
 }
 
+fn constraint(name: &str, number: i64, query: &str) -> Constraint {
+    Constraint {
+        name: name.to_owned(),
+        number,
+        query: query.to_owned(),
+    }
+}
+
 fn facts() -> Facts {
     Facts {
         functions: functions(),
@@ -97,12 +107,9 @@ fn facts() -> Facts {
             .collect(),
         casts: vec![("cast".to_owned(), runs("to_cast", true))],
         constraints: vec![
-            ("small".to_owned(), "SELECT (VALUE < 100)".to_owned()),
-            ("loud".to_owned(), "SELECT public.writes(VALUE)".to_owned()),
-            (
-                "smaller".to_owned(),
-                "SELECT (VALUE < 100::public.small)".to_owned(),
-            ),
+            constraint("small", 20, "SELECT (VALUE < 100)"),
+            constraint("loud", 21, "SELECT public.writes(VALUE)"),
+            constraint("smaller", 22, "SELECT (VALUE < 100::public.small)"),
         ],
         of_rows: vec![
             ("total".to_owned(), runs("total", true)),
@@ -114,6 +121,8 @@ fn facts() -> Facts {
         unseen_of_relations: vec![("with_unseen".to_owned(), 7), ("t".to_owned(), 8)],
         unseen_of_functions: vec![
             (qualified("public", "gives_unseen"), 7),
+            (qualified("public", "takes_small"), 22),
+            (qualified("public", "takes_loud"), 21),
             (qualified("public", "stable_one"), 8),
         ],
         plain: Vec::new(),
@@ -186,6 +195,8 @@ fn names_are_safe_when_all_that_they_may_stand_for_are() {
         ("select 7::cast", Target::Primary),
         ("select 7::unseen", Target::Primary),
         ("select gives_unseen(1)", Target::Primary),
+        ("select takes_small(1)", Target::Replica),
+        ("select takes_loud(1)", Target::Primary),
         ("select nextval('s')", Target::Primary),
         ("select pg_stat_reset()", Target::Primary),
         ("select \"a\"\"b\" from t", Target::Primary),
