@@ -59,6 +59,8 @@ const PART: u8 = 4;
 const OPERATOR: u8 = 8;
 const DIGIT: u8 = 16;
 const PUNCT: u8 = 32;
+/// Signs that let an operator end in `+` or `-`.
+const UNUSUAL: u8 = 64;
 
 /// The classes each byte belongs to. Every byte over 127 may be part of an identifier.
 const CLASS: [u8; 256] = {
@@ -73,8 +75,10 @@ const CLASS: [u8; 256] = {
             b'a'..=b'z' | b'A'..=b'Z' | b'_' | 128..=255 => START | PART,
             b'0'..=b'9' => DIGIT | PART,
             b'$' => PART,
-            b'+' | b'-' | b'*' | b'/' | b'<' | b'>' | b'=' | b'~' | b'!' | b'@' | b'#' | b'%'
-            | b'^' | b'&' | b'|' | b'`' | b'?' => OPERATOR,
+            b'+' | b'-' | b'*' | b'/' | b'<' | b'>' | b'=' => OPERATOR,
+            b'~' | b'!' | b'@' | b'#' | b'%' | b'^' | b'&' | b'|' | b'`' | b'?' => {
+                OPERATOR | UNUSUAL
+            }
             b'(' | b')' | b'[' | b']' | b',' | b';' | b'.' | b':' => PUNCT,
             _ => 0,
         };
@@ -303,13 +307,16 @@ impl<'a> Lexer<'a> {
     fn operator(&mut self, start: usize) -> Token<'a> {
         let sql = self.sql;
         let mut end = start + 1;
-        while class(sql, end) & OPERATOR != 0 && end - start < MAX_OPERATOR && !is_comment(sql, end)
-        {
+        let mut classes = class(sql, start);
+        while end - start < MAX_OPERATOR {
+            let next = class(sql, end);
+            if next & OPERATOR == 0 || is_comment(sql, end) {
+                break;
+            }
+            classes |= next;
             end += 1;
         }
-        let text = sql.get(start..end).unwrap_or_default();
-        let unusual = text.iter().any(|byte| b"~!@#^&|`?%".contains(byte));
-        if !unusual {
+        if classes & UNUSUAL == 0 {
             while end > start + 1 && matches!(sql.get(end - 1), Some(b'+' | b'-')) {
                 end -= 1;
             }

@@ -224,10 +224,13 @@ fn calls(tokens: &[Token<'_>]) -> PinSet {
     pins
 }
 
+/// How far the end of a call is looked for: calls in calls would be read again and again.
+const MAX_ARGUMENTS: usize = 256;
+
 /// Whether the last argument of the call whose arguments begin `tokens` is the word `true`.
 fn is_local(tokens: &[Token<'_>]) -> bool {
     let mut depth = 0_usize;
-    for (at, token) in tokens.iter().enumerate() {
+    for (at, token) in tokens.iter().enumerate().take(MAX_ARGUMENTS) {
         if token.is_punct(b'(') {
             depth += 1;
         } else if token.is_punct(b')') {

@@ -231,6 +231,7 @@ const BEFORE_TEXT: &[&str] = &[
     "trailing",
     "uescape",
     "using",
+    "variadic",
     "varying",
     "when",
     "where",

@@ -391,9 +391,11 @@ impl Session<'_> {
         if !sent {
             return Some((Verdict::Needed, route.reason));
         }
-        let verdict = match self.ask_again(text) {
-            Some(later) if !later.replica => Verdict::WrongByOldCatalog,
-            Some(_) | None => Verdict::Wrong,
+        // A machine that is busy takes its time to read a catalog.
+        let verdict = if (0..4).any(|_| self.ask_again(text).is_some_and(|later| !later.replica)) {
+            Verdict::WrongByOldCatalog
+        } else {
+            Verdict::Wrong
         };
         Some((verdict, route.reason))
     }

@@ -136,3 +136,111 @@ fn repeats_are_hits_whatever_their_values() {
     let stats = router.cache_stats();
     assert_eq!((stats.hits, stats.misses, stats.entries), (99, 1, 1));
 }
+
+/// What may be repeated as often as a text may be long without a worker noticing.
+const REPEATED: &[&str] = &[
+    "set_config(",
+    "set_config(a, ",
+    "pg_advisory_lock(",
+    "nextval(",
+    "(",
+    "[",
+    "a.",
+    "a(",
+    "\"a\"",
+    "'a' ",
+    "'a'\n",
+    "'a' --\n",
+    "$a$ $a$ ",
+    "$1",
+    "/*",
+    "/**/",
+    "--\n",
+    "- ",
+    "+-",
+    "@#",
+    ") search depth first by a, ",
+    ") search depth first by ",
+    ") cycle a, ",
+    "a, ",
+    "(rows from (",
+    "xmlexists(passing ",
+    "xmlelement(name a, ",
+    "grouping sets (",
+    "using (a) as x ",
+    ") as (a int, ",
+    "substring(similar ",
+    "between symmetric ",
+    "text 'x' ",
+    "case ",
+    "; ",
+    "begin atomic case end; ",
+    "in (1, ",
+    "array[1, ",
+    "for update ",
+    "into temp ",
+    "pg_temp.",
+    "u&\"a\" ",
+    "over (rows exclude ties) ",
+    "a::int ",
+    "copy (",
+    "force_quote (a) ",
+    "to ",
+];
+
+#[test]
+fn a_long_text_of_anything_is_decided_in_no_time() {
+    let heads = [
+        "",
+        "SELECT ",
+        "COPY ",
+        "COPY t TO STDOUT (",
+        "EXPLAIN (",
+        "DECLARE c CURSOR ",
+        "INSERT INTO t ",
+        "CREATE ",
+        "SET a = ",
+        "BEGIN ",
+    ];
+    let (length, limit) = if cfg!(debug_assertions) {
+        (50_000, 2.0)
+    } else {
+        (1_000_000, 0.5)
+    };
+    let mut router = router();
+    for part in REPEATED {
+        let repeated = part.repeat(length / part.len());
+        for head in heads {
+            let sql = format!("{head}{repeated}");
+            let started = std::time::Instant::now();
+            router.decide(sql.as_bytes(), Quoting::Standard);
+            let took = started.elapsed().as_secs_f64();
+            assert!(took < limit, "{head}{part}...: {took} s");
+        }
+    }
+}
+
+#[test]
+fn calls_within_calls_are_not_read_again_and_again() {
+    let sql = format!("SELECT {}", "set_config(".repeat(90_000));
+    let started = std::time::Instant::now();
+    assert!(!decide(&sql).pins.is_empty());
+    assert!(started.elapsed().as_secs() < 10);
+    let local = "SELECT set_config('a', lower(lower('b')), true)";
+    assert!(decide(local).pins.is_empty());
+}
+
+#[test]
+fn ten_megabytes_go_to_the_primary_at_once() {
+    let started = std::time::Instant::now();
+    for (head, part) in [
+        ("SELECT ", "a, "),
+        ("SELECT '", "it''s "),
+        ("INSERT INTO t VALUES ", "(1, 'a'), "),
+        ("", "garbage ( \" "),
+    ] {
+        let sql = format!("{head}{}", part.repeat(10_000_000 / part.len()));
+        assert_eq!(decide(&sql).target, Target::Primary);
+    }
+    assert!(started.elapsed().as_secs() < 5);
+}

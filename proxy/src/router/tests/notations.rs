@@ -32,6 +32,7 @@ const NOTATIONS: &[&str] = &[
     "SELECT * FROM t, LATERAL XMLTABLE('/a' PASSING {} COLUMNS id int PATH '@id', n FOR ORDINALITY, b text DEFAULT 'x' NOT NULL) x",
     "SELECT * FROM XMLTABLE(XMLNAMESPACES('http://x' AS x), {} PASSING BY VALUE a COLUMNS b text PATH {})",
     "SELECT a FROM t TABLESAMPLE BERNOULLI ({}) REPEATABLE (5)",
+    "SELECT concat(VARIADIC '{a}'), ARRAY(SELECT {}), a = SOME (ARRAY[1]), regclass('t'), int4pl(1, 2) FROM t",
     "SELECT {} FROM t FETCH FIRST 2 ROWS WITH TIES",
 ];
 
@@ -79,6 +80,9 @@ fn types_in_notations_are_judged() {
             "SELECT document 'x'",
             "SELECT version '1'",
             "SELECT xmlelement(NAME a, name b 'x')",
+            "SELECT \"array\"((SELECT 1))",
+            "SELECT \"variadic\" 'x'",
+            "SELECT second(1)",
         ],
     );
 }
