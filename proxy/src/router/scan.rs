@@ -90,6 +90,7 @@ mod tests {
             "INSERT INTO t SELECT set_config('a', 'b', false)",
             "INSERT INTO t SELECT Set_Config  ('a', 'b', false)",
             "INSERT INTO t SELECT pg_catalog.pg_advisory_lock(1)",
+            "INSERT INTO t SELECT pg_advisory_unlock_shared(1)",
             "INSERT INTO t SELECT \"set_config\"('a', 'b', false)",
             "INSERT INTO t SELECT U&\"set\\005fconfig\"('a', 'b', false)",
             "INSERT INTO t SELECT set_config/**/('a', 'b', false)",

@@ -103,7 +103,17 @@ fn mentions_reading(text: &[u8]) -> bool {
 
 /// Whether calling the function `name` may matter to the session.
 pub(super) fn matters(name: &[u8]) -> bool {
-    call(name).is_some() || sequence_call(name) != SequenceUse::None
+    call(name).is_some() || sequence_call(name) != SequenceUse::None || gives_back(name)
+}
+
+/// Whether calling the function `name` may give locks back, or take none though it says so.
+fn gives_back(name: &[u8]) -> bool {
+    [&b"pg_advisory_unlock"[..], b"pg_try_advisory_lock"]
+        .iter()
+        .any(|prefix| {
+            name.get(..prefix.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+        })
 }
 
 /// Whether the one statement in `tokens` may give state back, or may make none though it says so.
@@ -113,14 +123,9 @@ pub(super) fn releases(tokens: &[Token<'_>]) -> bool {
         return false;
     };
     COMMANDS.iter().any(|word| first.is_word(word))
-        || tokens.windows(2).any(|pair| {
-            let name = pair[0].text;
-            let lock = |prefix: &[u8]| {
-                name.get(..prefix.len())
-                    .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
-            };
-            pair[1].is_punct(b'(') && (lock(b"pg_advisory_unlock") || lock(b"pg_try_advisory_lock"))
-        })
+        || tokens
+            .windows(2)
+            .any(|pair| pair[1].is_punct(b'(') && gives_back(pair[0].text))
 }
 
 /// State made by the command itself.
