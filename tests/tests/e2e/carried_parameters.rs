@@ -236,6 +236,7 @@ fn client_is_told_what_is_true_of_its_parameters() {
         .direct(0)
         .run(&format!("select pg_terminate_backend({pid})"));
     client.fails("select 1");
+    client.run("rollback");
     assert_eq!(client.one("show timezone"), "Asia/Tokyo");
     assert_eq!(client.parameters["TimeZone"], "Asia/Tokyo");
 }
