@@ -185,6 +185,11 @@ const PLAIN: &str = "SELECT c.relname AS name FROM pg_class AS c \
      AND NOT EXISTS (SELECT FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid \
      WHERE a.attrelid = c.oid AND t.typtype = 'd')) ORDER BY 1";
 
+/// Those that are not in C (languages 12 and 13) and are declared to be safe.
+const OPAQUE: &str = "SELECT n.nspname AS schema, p.proname AS name FROM pg_proc AS p JOIN pg_namespace AS n \
+     ON n.oid = p.pronamespace WHERE p.oid >= 16384 AND p.prolang NOT IN (12, 13) AND p.provolatile <> 'v' \
+     AND p.prokind = 'f' GROUP BY 1, 2 ORDER BY 1, 2";
+
 const UNLOGGED: &str = "SELECT EXISTS (SELECT FROM pg_class WHERE relpersistence = 'u' \
      AND relkind IN ('r', 'p', 'm')) AS unlogged";
 
@@ -237,6 +242,10 @@ pub(super) const QUESTIONS: &[(&str, Take)] = &[
     (RELATIONS, |facts, row| {
         let (name, query) = (row.name()?, row.text("query"));
         facts.relations.push(Relation { name, query });
+        Some(())
+    }),
+    (OPAQUE, |facts, row| {
+        facts.opaque.push(row.qualified()?);
         Some(())
     }),
     (UNLOGGED, |facts, row| {

@@ -35,6 +35,9 @@ pub struct Runs {
 pub struct Facts {
     /// Functions: each runs itself, an aggregate what it is made of.
     pub functions: Vec<(Qualified, Runs)>,
+    /// Functions that are declared to be safe and may do more to their session than they say: those that are
+    /// written in SQL or another language of the database.
+    pub opaque: Vec<Qualified>,
     /// The statements of functions in SQL that are declared to be safe.
     pub bodies: Vec<(Qualified, String)>,
     /// Functions of one row, which can be written as if they were a column of it.
@@ -102,6 +105,10 @@ pub struct Catalog {
     operators: Names<bool>,
     qualified_operators: QualifiedNames,
     types: Names<bool>,
+    /// Functions, operators and types of these names may run what is opaque ([`Facts::opaque`]).
+    opaque_functions: NameSet,
+    opaque_operators: NameSet,
+    opaque_types: NameSet,
     plain: NameSet,
     unlogged: bool,
     unsafe_types: NameSet,
@@ -168,9 +175,53 @@ impl Catalog {
         let columns = columns.filter(|(_, number)| unsafe_unseen.contains(number));
         let for_good = (of_rows.map(|(name, _)| name)).chain(columns.map(|(name, _)| name));
         catalog.unsafe_for_good = for_good.map(|name| name.clone().into_bytes()).collect();
+        catalog.learn_opaque(facts);
         catalog.set_unsafe(facts.relations.iter());
         catalog.set_unsafe_types(facts.constraints.iter());
         catalog
+    }
+
+    /// Which names may run what is opaque.
+    fn learn_opaque(&mut self, facts: &Facts) {
+        let opaque: HashSet<&Qualified> = facts.opaque.iter().collect();
+        let runs = |runs: &Runs| opaque.contains(&runs.function);
+        let bytes = |name: &String| name.clone().into_bytes();
+        self.opaque_functions = (facts.functions.iter())
+            .filter(|(called, made_of)| opaque.contains(called) || runs(made_of))
+            .map(|(called, _)| bytes(&called.name))
+            .collect();
+        self.opaque_operators = (facts.operators.iter())
+            .filter(|(_, made_of)| runs(made_of))
+            .map(|(operator, _)| bytes(&operator.name))
+            .collect();
+        let numbers: HashSet<i64> = (facts.unseen.iter())
+            .filter(|(_, made_of)| runs(made_of))
+            .map(|(number, _)| *number)
+            .collect();
+        let casts = facts.casts.iter().filter(|(_, made_of)| runs(made_of));
+        let unseen = (facts.unseen_of_types.iter()).filter(|(_, number)| numbers.contains(number));
+        // What a constraint runs is not worked out here.
+        let constraints = facts.constraints.iter().map(|c| &c.name);
+        self.opaque_types = (casts.map(|(name, _)| name))
+            .chain(unseen.map(|(name, _)| name))
+            .chain(constraints)
+            .map(bytes)
+            .collect();
+    }
+
+    /// Whether a function of that name may do more to its session than its owner says.
+    pub(super) fn is_opaque_function(&self, name: &[u8]) -> bool {
+        self.opaque_functions.contains(name)
+    }
+
+    /// The same of an operator.
+    pub(super) fn is_opaque_operator(&self, name: &[u8]) -> bool {
+        self.opaque_operators.contains(name)
+    }
+
+    /// The same of casts to a type.
+    pub(super) fn is_opaque_type(&self, name: &[u8]) -> bool {
+        self.opaque_types.contains(name)
     }
 
     /// Whether a function that something runs is safe.

@@ -164,7 +164,7 @@ fn may_be_forced(decision: &Decision) -> bool {
 /// Classifies one statement.
 fn statement(knowledge: &Knowledge<'_>, tokens: &[Token<'_>]) -> Decision {
     let pins = state::pins(tokens);
-    let _of_the_one_before = knowledge.has_trusted();
+    let _of_the_one_before = (knowledge.has_trusted(), knowledge.has_called());
     let decision = match statement::head(tokens) {
         Head::Decided(decision) => decision,
         Head::Query(query) => judge(knowledge, query, main_command(query)),
@@ -180,7 +180,7 @@ fn statement(knowledge: &Knowledge<'_>, tokens: &[Token<'_>]) -> Decision {
     if decision.local.is_some() {
         return decision;
     }
-    let trusted = knowledge.has_trusted();
+    let (trusted, called) = (knowledge.has_trusted(), knowledge.has_called());
     Decision {
         // State must be made where the session will stay.
         target: if pins.is_empty() {
@@ -191,7 +191,11 @@ fn statement(knowledge: &Knowledge<'_>, tokens: &[Token<'_>]) -> Decision {
         pins,
         sequence: state::sequence(tokens),
         releases: state::releases(tokens),
-        reads: if trusted { Tables::ALL } else { decision.reads },
+        reads: if trusted || called {
+            Tables::ALL
+        } else {
+            decision.reads
+        },
         unseen: is_unseen(decision.reason) || runs_another(tokens) || trusted,
         ..decision
     }

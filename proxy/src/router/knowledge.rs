@@ -9,8 +9,10 @@ use super::functions::{Builtins, Safety};
 pub(super) struct Knowledge<'k> {
     builtins: &'k Builtins,
     catalog: Option<&'k Catalog>,
-    /// Something was found safe only because its owner says so.
+    /// Something was found safe only because its owner says so, and may do more than that.
     trusted: Cell<bool>,
+    /// A function of a user's was found safe.
+    calls: Cell<bool>,
 }
 
 impl<'k> Knowledge<'k> {
@@ -19,6 +21,7 @@ impl<'k> Knowledge<'k> {
             builtins,
             catalog,
             trusted: Cell::new(false),
+            calls: Cell::new(false),
         }
     }
 
@@ -28,8 +31,14 @@ impl<'k> Knowledge<'k> {
         self.trusted.take()
     }
 
-    fn trust(&self, own: Option<bool>) -> Option<bool> {
-        if own == Some(true) {
+    /// Whether a user's function was found safe since this was asked last: it may read any table.
+    pub(super) fn has_called(&self) -> bool {
+        self.calls.take()
+    }
+
+    /// Notes where something is safe only as its owner says, and may do more than that.
+    fn trust(&self, own: Option<bool>, opaque: impl FnOnce(&Catalog) -> bool) -> Option<bool> {
+        if own == Some(true) && self.catalog.is_some_and(opaque) {
             self.trusted.set(true);
         }
         own
@@ -55,6 +64,8 @@ impl<'k> Knowledge<'k> {
             Some(false) => return Safety::Writes,
             // A user's of that name has been judged by the same rules.
             Some(true) if own != Some(false) => {
+                self.calls.set(true);
+                // The configuration does not say what it leaves behind.
                 self.trusted.set(true);
                 return Safety::Safe;
             }
@@ -64,7 +75,8 @@ impl<'k> Knowledge<'k> {
             (safety, None)
             | (safety @ (Safety::ServerState | Safety::SessionState | Safety::Writes), _) => safety,
             (Safety::Safe | Safety::Unknown, Some(true)) => {
-                self.trusted.set(true);
+                self.calls.set(true);
+                self.trust(own, |catalog| catalog.is_opaque_function(name));
                 Safety::Safe
             }
             (Safety::Safe | Safety::Unknown, Some(false)) => Safety::Unknown,
@@ -79,7 +91,8 @@ impl<'k> Knowledge<'k> {
         let said = self.catalog.and_then(|c| c.overrides().of(schema, name));
         match own {
             Some(true) => {
-                self.trusted.set(true);
+                self.calls.set(true);
+                self.trust(own, |c| said.is_some() || c.is_opaque_function(name));
                 Safety::Safe
             }
             Some(false) if said.is_some() => Safety::Writes,
@@ -90,7 +103,11 @@ impl<'k> Knowledge<'k> {
     /// Whether `x.name` is safe: where `name` is no column it is a call of the function, with the row `x`.
     pub(super) fn knows_attribute(&self, name: &[u8]) -> bool {
         let own = self.catalog.and_then(|catalog| catalog.function(name));
-        self.trust(own).unwrap_or(true)
+        if own == Some(true) {
+            self.calls.set(true);
+        }
+        self.trust(own, |catalog| catalog.is_opaque_function(name))
+            .unwrap_or(true)
     }
 
     /// What reading the relation `name`, which begins with `pg_`, may do.
@@ -111,7 +128,7 @@ impl<'k> Knowledge<'k> {
     /// Whether `operator` is safe.
     pub(super) fn knows_operator(&self, operator: &[u8]) -> bool {
         let own = self.catalog.and_then(|catalog| catalog.operator(operator));
-        self.trust(own)
+        self.trust(own, |catalog| catalog.is_opaque_operator(operator))
             .unwrap_or_else(|| self.builtins.knows_operator(operator))
     }
 
@@ -123,7 +140,7 @@ impl<'k> Knowledge<'k> {
     /// Whether `operator` of that schema, which is not `pg_catalog`, is safe.
     pub(super) fn knows_qualified_operator(&self, schema: &[u8], operator: &[u8]) -> bool {
         let own = (self.catalog).and_then(|catalog| catalog.qualified_operator(schema, operator));
-        self.trust(own) == Some(true)
+        self.trust(own, |catalog| catalog.is_opaque_operator(operator)) == Some(true)
     }
 
     /// The same of what is built in, or well known.
@@ -134,20 +151,20 @@ impl<'k> Knowledge<'k> {
     /// Whether a cast to the type `name`, which may have been quoted, is safe.
     pub(super) fn knows_type(&self, name: &[u8]) -> bool {
         let own = self.catalog.and_then(|catalog| catalog.cast(name));
-        self.trust(own)
+        self.trust(own, |catalog| catalog.is_opaque_type(name))
             .unwrap_or_else(|| self.builtins.knows_type(name))
     }
 
     /// The same of a user's, whatever schema it is in.
     pub(super) fn knows_users_type(&self, name: &[u8]) -> bool {
         let own = self.catalog.and_then(|catalog| catalog.cast(name));
-        self.trust(own) == Some(true)
+        self.trust(own, |catalog| catalog.is_opaque_type(name)) == Some(true)
     }
 
     /// The same of the unquoted `word`.
     pub(super) fn knows_type_word(&self, word: &[u8]) -> bool {
         let own = self.catalog.and_then(|catalog| catalog.cast(word));
-        self.trust(own)
+        self.trust(own, |catalog| catalog.is_opaque_type(word))
             .unwrap_or_else(|| self.builtins.knows_type_word(word))
     }
 

@@ -86,7 +86,9 @@ fn operators() -> Vec<(Qualified, Runs)> {
         ("other", "<~>", true),
     ]
     .map(|(schema, name, volatile)| (qualified(schema, name), runs("of_operator", volatile)))
-    .into()
+    .into_iter()
+    .chain([(qualified("public", "=~="), runs("of_written", false))])
+    .collect()
 }
 
 fn constraint(name: &str, number: i64, query: &str) -> Constraint {
@@ -116,6 +118,10 @@ fn facts() -> Facts {
             ("half".to_owned(), runs("half", false)),
         ],
         bodies: bodies(),
+        opaque: vec![
+            qualified("public", "mixed"),
+            qualified("public", "of_written"),
+        ],
         unseen: vec![(7, runs("shows", true)), (8, runs("compares", false))],
         unseen_of_types: vec![("unseen".to_owned(), 7), ("mood".to_owned(), 8)],
         unseen_of_relations: vec![("with_unseen".to_owned(), 7), ("t".to_owned(), 8)],
@@ -354,4 +360,25 @@ fn overrides_count_wherever_functions_are_run() {
     }
     let written = router.decide_in(b"select stable_one(1)", Quoting::Standard, Some(&catalog));
     assert!(written.writes && written.reason == Reason::WriteFunction);
+}
+
+#[test]
+fn what_is_written_in_c_is_believed_for_the_session_too() {
+    for (sql, unseen) in [
+        ("select 1 from t where a = b", false),
+        ("select stable_one(1)", false),
+        ("select public.stable_one(1)", false),
+        ("select a === b from t", false),
+        ("select 'happy'::mood", false),
+        ("select public.mixed(1)", true),
+        ("select a =~= b from t", true),
+        ("select 7::small", true),
+    ] {
+        let decision = decide(sql);
+        assert_eq!(
+            (decision.target, decision.unseen),
+            (Target::Replica, unseen),
+            "{sql}"
+        );
+    }
 }
