@@ -8,12 +8,14 @@ use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
 /// Small, without fsync, quick to notice a lost leader. `%e` (SQLSTATE) and `%d` let a test find refused writes.
-/// `full_page_writes` and `wal_log_hints` stay on: pg_rewind needs them.
+/// `full_page_writes` and `wal_log_hints` stay on: pg_rewind needs them. Shared memory is in files of the data directory,
+/// which go with it: a killed server leaves the system's behind.
 const SETTINGS: &str = "
 listen_addresses = '127.0.0.1'
 max_connections = 300
 shared_buffers = 32MB
 fsync = off
+dynamic_shared_memory_type = mmap
 wal_level = replica
 wal_log_hints = on
 wal_keep_size = 512MB
