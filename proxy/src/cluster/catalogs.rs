@@ -30,6 +30,9 @@ pub struct Database {
 /// What changes a catalog may be committed after it was read for that: it is read again so much later.
 const AGAIN: Duration = Duration::from_secs(5);
 
+/// Databases that are remembered though no session uses them.
+const MOST: usize = 256;
+
 impl Database {
     /// What its catalog says; until it was read what the configuration does, if it says anything. Cheap; not to
     /// be held over an await.
@@ -57,6 +60,10 @@ impl Database {
         let times = tables.numbers().filter_map(|n| self.written.get(n));
         let last = times.map(|written| written.load(Ordering::Acquire)).max();
         last.unwrap_or(clock::NEVER)
+    }
+
+    fn was_written(&self) -> bool {
+        self.written(Tables::ALL) != clock::NEVER
     }
 
     /// Something may have changed in it: it is read again soon.
@@ -101,6 +108,11 @@ impl Catalogs {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = databases.get(name) {
+            if Arc::strong_count(known) == 1 {
+                // Nobody has looked at it for a while.
+                known.may_have_changed();
+                self.wake.notify_one();
+            }
             return Arc::clone(known);
         }
         let name: Arc<str> = Arc::from(name);
@@ -135,13 +147,17 @@ impl Catalogs {
         self.wake.notify_one();
     }
 
-    /// Those that a session uses; the others are forgotten.
+    /// Those that a session uses. Of the others it stays known when they were written and what their catalogs
+    /// said, unless there are too many.
     pub(super) fn in_use(&self) -> Vec<Arc<Database>> {
         let mut databases = self
             .databases
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        databases.retain(|_, database| Arc::strong_count(database) > 1);
-        databases.values().cloned().collect()
+        let used = |database: &Arc<Database>| Arc::strong_count(database) > 1;
+        if databases.len() > MOST {
+            databases.retain(|_, database| used(database) || database.was_written());
+        }
+        databases.values().filter(|d| used(d)).cloned().collect()
     }
 }

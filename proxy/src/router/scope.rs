@@ -31,6 +31,8 @@ impl Scope {
             Self::AloneReadOnly => decision.target,
             Self::ReadOnly if fits_read_only(decision) => Target::Replica,
             Self::UntilWrite if ends(decision.transaction) => Target::Replica,
+            // What it leaves in its session may be asked for later, elsewhere.
+            Self::UntilWrite if decision.unseen => Target::Primary,
             Self::UntilWrite if decision.transaction != TransactionEffect::None => Target::Primary,
             Self::UntilWrite => decision.target,
             Self::ReadOnly | Self::Primary => Target::Primary,

@@ -38,12 +38,14 @@ pub(super) struct Link {
     pub(super) through: usize,
     /// Whether what was asked may be run again.
     pub(super) replay: Replay,
+    /// The last write that it is known to show, if it is a replica's.
+    pub(super) shows: u64,
 }
 
 impl Link {
-    /// Whether a batch that needs this may go here, too.
-    pub(super) fn serves(&self, demand: Demand) -> bool {
-        self.is_primary || demand.target == Target::Replica
+    /// Whether a batch that needs this, and what was `written` by then, may go here, too.
+    pub(super) fn serves(&self, demand: Demand, written: u64) -> bool {
+        self.is_primary || (demand.target == Target::Replica && written <= self.shows)
     }
 }
 
@@ -122,10 +124,8 @@ impl Session {
             Err(NoLink::Failed(report)) => {
                 self.note_activity(Activity::Idle, now);
                 self.detour = Detour::None;
-                if self.transaction.status != TransactionStatus::Idle {
-                    // What stands behind it must not be done without it.
-                    self.transaction_fails();
-                }
+                // What stands behind it must not be done without it.
+                self.transaction_is_over(self.transaction.status != TransactionStatus::Idle);
                 self.refuse_batch(&report)
             }
         }
@@ -285,6 +285,7 @@ impl Session {
                 Target::Replica => Replay::Elsewhere,
                 Target::Primary => Replay::No,
             },
+            shows: self.written(self.plan.reads),
         };
         self.carry_parameters(&mut link);
         self.pins.moved();

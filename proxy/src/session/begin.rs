@@ -14,7 +14,7 @@ use super::{Demand, End, PoolMode, Session, Step, failure};
 use crate::clock;
 use crate::metrics::{QueryRoute, StatementKind};
 use crate::pool::stats::Stat;
-use crate::protocol::frame::{HEADER, Header, TransactionStatus};
+use crate::protocol::frame::{Frontend, HEADER, Header, TransactionStatus};
 use crate::protocol::{to_client, to_server};
 use crate::registry::Activity;
 use crate::router::{
@@ -283,6 +283,15 @@ impl Session {
         self.beginning.texts = texts;
     }
 
+    /// Whether what comes must wait for the answers that are owed: on a replica they decide whether the
+    /// transaction goes on, and so where that may run.
+    pub(super) fn must_know_where(&self, kind: Frontend) -> bool {
+        let on_replica = self.link.as_ref().is_some_and(|link| !link.is_primary);
+        let owed = self.buffers.as_ref().is_some_and(|b| !b.replies.is_empty());
+        let asks = !matches!(kind, Frontend::Sync | Frontend::Flush);
+        on_replica && owed && asks && !self.batch.is_open() && self.is_held()
+    }
+
     /// Whether what comes can't run where the transaction has only read so far, so that it begins anew on
     /// the primary. `None` when it may go on.
     pub(super) fn leave_replica(&mut self) -> Result<Option<Step>, End> {
@@ -316,7 +325,7 @@ impl Session {
         let primary = self.demand().map(|demand| self.for_good(demand).target);
         if self.plan.portals == Portals::Earlier {
             self.beginning.settles();
-        } else if primary == Some(Target::Primary) {
+        } else if primary == Some(Target::Primary) || !self.is_fresh_enough() {
             self.end_on_replica("COMMIT");
             return Ok(Some(Step::Wait));
         }
@@ -335,7 +344,7 @@ impl Session {
     pub(super) fn note_reading(&mut self, decision: &Decision, effects: Option<&[Effect]>) {
         let sets = effects.is_some_and(|all| all.iter().any(|effect| *effect != Effect::None));
         let plain = decision.transaction == TransactionEffect::None && decision.pins.is_empty();
-        let reads = decision.target == Target::Replica && plain && !sets;
+        let reads = decision.target == Target::Replica && plain && !sets && !decision.unseen;
         if !reads {
             self.beginning.settles();
         }
@@ -395,7 +404,11 @@ impl Session {
         }
         let node = self.link.take().map(|link| link.node.label.clone());
         self.identity.registration.client().nothing_to_cancel();
-        self.broken = Some(failure::needs_the_primary(&node.unwrap_or_default()));
+        let report = failure::needs_the_primary(&node.unwrap_or_default());
+        if self.keeps_its_connection() {
+            return Err(End::Told(failure::state_lost(&report)));
+        }
+        self.broken = Some(report);
         Ok(Some(Step::Again))
     }
 

@@ -9,11 +9,11 @@ use crate::protocol::sqlstate;
 use crate::router::{self, Control, TransactionEffect};
 
 impl Session {
-    /// The present transaction has failed, and no server knows of it.
-    pub(super) fn transaction_fails(&mut self) {
-        let block = self.transaction.status != TransactionStatus::Idle;
+    /// No server has the present transaction any more. It has failed if its client takes it to be `open`.
+    pub(super) fn transaction_is_over(&mut self, open: bool) {
         self.transaction_lost();
-        if block {
+        self.opening = false;
+        if open {
             self.transaction.status = TransactionStatus::Failed;
         }
     }
@@ -29,15 +29,12 @@ impl Session {
         };
         let control = self.control(kind, header);
         if control == Some(Control::Rollback) {
-            self.transaction_lost();
+            self.transaction_is_over(false);
             self.answer_end(header);
             return Ok(Step::Again);
         }
-        if control.is_some() || self.plan.ends() {
-            self.transaction_lost();
-        } else {
-            self.transaction_fails();
-        }
+        let commits = control == Some(Control::Commit) || self.plan.is_only_end().is_some();
+        self.transaction_is_over(!commits);
         Ok(self.refuse(kind, header, &report))
     }
 
@@ -56,16 +53,21 @@ impl Session {
         }
         match self.control(kind, header) {
             Some(Control::Commit | Control::Rollback) => {
-                self.transaction_lost();
+                self.transaction_is_over(false);
                 self.answer_end(header);
                 return Ok(Some(Step::Again));
             }
             Some(Control::Begin(_) | Control::Start(_) | Control::Set(_)) | None => {}
         }
-        if kind != Frontend::Query && self.plan.last == TransactionEffect::Rollback {
+        match self.plan.is_only_end() {
             // A server that has no transaction answers it as well.
-            self.transaction_lost();
-            return Ok(None);
+            Some(TransactionEffect::Rollback) => {
+                self.transaction_is_over(false);
+                return Ok(None);
+            }
+            // But would say of this that it was done.
+            Some(_commit) => self.transaction_is_over(false),
+            None => {}
         }
         Ok(Some(self.refuse(kind, header, &aborted())))
     }

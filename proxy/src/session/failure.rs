@@ -94,8 +94,11 @@ impl Session {
     fn give_up_requests(&mut self, report: Report, ran: Ran) {
         self.detour = Detour::None;
         let in_transaction = self.transaction.status != TransactionStatus::Idle;
-        let (owed, ends) = self.forget_requests();
-        let commits = ends && ran == Ran::Perhaps;
+        // Also what was begun and not yet told of; nothing behind it must be done by itself.
+        let begun = in_transaction || self.opening;
+        let open = (self.buffers.as_ref()).is_some_and(|b| b.replies.block_after(begun));
+        let (owed, commits) = self.forget_requests();
+        let commits = commits && ran == Ran::Perhaps;
         if commits || self.transaction.wrote {
             // Whatever was written of it must be seen by what comes next.
             self.note_write(Tables::ALL, crate::clock::now());
@@ -111,11 +114,7 @@ impl Session {
             }
             return;
         }
-        if in_transaction && !ends {
-            self.transaction_fails();
-        } else {
-            self.transaction_lost();
-        }
+        self.transaction_is_over(open);
         let status = self.transaction.status;
         let skip = self.batch.is_open();
         let Some(buffers) = self.buffers.as_deref_mut() else {
@@ -297,7 +296,7 @@ fn outcome_unknown(cause: Report) -> Report {
     .hint("Look at the data before you run it again.")
 }
 
-fn state_lost(cause: &Report) -> Report {
+pub(super) fn state_lost(cause: &Report) -> Report {
     Report::new(
         sqlstate::ADMIN_SHUTDOWN,
         "the session's state was lost with its server connection",

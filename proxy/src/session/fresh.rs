@@ -111,14 +111,25 @@ impl Session {
         self.freshness_for(self.plan.reads)
     }
 
-    /// What reading these tables demands of a replica.
-    pub(super) fn freshness_for(&self, reads: Tables) -> Freshness {
-        let tuning = self.context.tuning.load();
-        let written = match tuning.read_your_writes {
+    /// The last write that reading these tables must see.
+    pub(super) fn written(&self, reads: Tables) -> u64 {
+        match self.context.tuning.load().read_your_writes {
             ReadYourWrites::Session => self.wrote_at,
             ReadYourWrites::Cluster => self.database.written(reads),
             ReadYourWrites::Off => clock::NEVER,
-        };
+        }
+    }
+
+    /// Whether the replica at hand shows what the batch at the front must see.
+    pub(super) fn is_fresh_enough(&self) -> bool {
+        let written = self.written(self.plan.reads);
+        self.link.as_ref().is_none_or(|link| written <= link.shows)
+    }
+
+    /// What reading these tables demands of a replica.
+    pub(super) fn freshness_for(&self, reads: Tables) -> Freshness {
+        let tuning = self.context.tuning.load();
+        let written = self.written(reads);
         // However long ago something was written.
         let shown_since = (tuning.max_replica_delay)
             .map_or(clock::NEVER, |delay| clock::now().saturating_sub(delay));

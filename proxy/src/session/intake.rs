@@ -149,6 +149,9 @@ impl Session {
         {
             return Ok(step);
         }
+        if self.must_know_where(kind) {
+            return Ok(self.await_answers());
+        }
         if let Some(step) = self.leave_replica()? {
             return Ok(step);
         }
@@ -175,7 +178,9 @@ impl Session {
         }
         match (self.demand(), &self.link) {
             (None, _) => self.apply(kind, header),
-            (Some(demand), Some(link)) if link.serves(demand) => self.apply(kind, header),
+            (Some(demand), Some(link)) if link.serves(demand, self.written(self.plan.reads)) => {
+                self.apply(kind, header)
+            }
             (Some(demand), Some(_)) => {
                 // Once its replies are here it is given back.
                 self.release_if_done();

@@ -43,7 +43,10 @@ pub(super) struct Plan {
     /// The statements of its Parses, in order.
     pub(super) parsed: VecDeque<Arc<Statement>>,
     /// What its last statement that has to do with transactions does.
-    pub(super) last: TransactionEffect,
+    last: TransactionEffect,
+    /// How many statements it names, and how many times it runs one.
+    named: usize,
+    run: usize,
     /// Which portals it uses.
     pub(super) portals: Portals,
     /// It asks what the session's sequences gave last.
@@ -82,6 +85,7 @@ impl Plan {
     fn fold(&mut self, decision: &Decision) {
         self.asks_sequences |= decision.sequence == SequenceUse::Reads;
         self.opens_block |= decision.transaction.needs_a_block();
+        self.named += 1;
         if decision.transaction != TransactionEffect::None {
             self.last = decision.transaction;
         }
@@ -97,12 +101,13 @@ impl Plan {
         }
     }
 
-    /// Whether it ends a transaction.
-    pub(super) fn ends(&self) -> bool {
-        matches!(
+    /// COMMIT or ROLLBACK if that is all that a batch of the extended protocol does.
+    pub(super) fn is_only_end(&self) -> Option<TransactionEffect> {
+        let ends = matches!(
             self.last,
             TransactionEffect::Commit | TransactionEffect::Rollback
-        )
+        );
+        (ends && self.named == 1 && self.run == 1).then_some(self.last)
     }
 
     /// It binds a portal, which outlives it if it has a name.
@@ -363,6 +368,7 @@ impl Session {
             }
             Frontend::Execute => {
                 let execute = messages::execute(body).map_err(|e| malformed(&e))?;
+                self.plan.run += 1;
                 if self.plan.portals != Portals::Own {
                     self.plan.unknown_portal();
                 } else if execute.max_rows > 0 && self.plan.scope == Scope::UntilWrite {

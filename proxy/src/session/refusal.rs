@@ -17,6 +17,9 @@ use crate::router::Target;
 /// What is held back at most while it is not known how a read begins.
 const HELD_MAX: usize = 16 * 1024;
 
+/// Where PostgreSQL refuses SERIALIZABLE on a standby (field `R` of the error).
+const SERIALIZABLE: &[u8] = b"GetSerializableTransactionSnapshot";
+
 /// Why a replica has not done what it was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Refusal {
@@ -66,6 +69,8 @@ struct Found {
     refusal: Refusal,
     /// How many answers were complete before it.
     answered: usize,
+    /// It is the isolation level that this session's transactions have by default, not the statement.
+    of_the_session: bool,
     /// Bytes before it.
     announced: usize,
     length: usize,
@@ -98,7 +103,7 @@ impl Session {
                 length => Refused::Mended(length),
             };
         }
-        if found.refusal == Refusal::Standby {
+        if found.refusal == Refusal::Standby && !found.of_the_session {
             self.remember_refusal(found.answered);
             self.database.may_have_changed();
         }
@@ -163,10 +168,13 @@ fn find(buffers: &Buffers) -> Result<Option<Found>, Incomplete> {
             Some((Backend::ErrorResponse, header)) if whole(header) => {
                 let body = rest.get(HEADER..header.len).unwrap_or_default();
                 // That one is for who goes by an earlier description (see `stale`).
-                let refusal = Refusal::of(&ErrorView::new(body)).filter(|_| !is_stale(body));
+                let view = ErrorView::new(body);
+                let of_the_session = view.get(b'R') == Some(SERIALIZABLE);
+                let refusal = Refusal::of(&view).filter(|_| !is_stale(body));
                 return Ok(refusal.map(|refusal| Found {
                     refusal,
                     answered,
+                    of_the_session,
                     announced: at,
                     length: at + header.len,
                 }));

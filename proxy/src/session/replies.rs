@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use super::rewrite::{Changes, Part};
-use super::run::Run;
+use super::run::{Block, Run};
 use crate::backend::prepared::StatementId;
 use crate::router::Tables;
 
@@ -380,6 +380,19 @@ impl<U> Replies<U> {
             }
         }
         Some(synced)
+    }
+
+    /// Whether a transaction block is open once all that is owed has run; `open` is whether one is now.
+    pub(crate) fn block_after(&self, open: bool) -> bool {
+        let blocks = self.queue.iter().filter_map(|reply| match reply {
+            Reply::Query(run) | Reply::Execute(run) => Some(run.block),
+            _ => None,
+        });
+        blocks.fold(open, |open, block| match block {
+            Block::Same => open,
+            Block::Opens => true,
+            Block::Ends => false,
+        })
     }
 
     /// The connection is lost: empties the queue, handing each undo out, and returns how many

@@ -4,6 +4,17 @@ use super::rewrite::{Changes, Part};
 use crate::backend::prepared::StatementId;
 use crate::router::{Command, Effect, Tables};
 
+/// What becomes of a transaction block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Block {
+    /// It is as it was.
+    Same,
+    /// There is one.
+    Opens,
+    /// There is none.
+    Ends,
+}
+
 /// A statement that runs: what to count and remember when it is done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Run {
@@ -15,6 +26,8 @@ pub(crate) struct Run {
     pub(crate) writes: bool,
     /// The tables that it may write, where that is followed.
     pub(crate) tables: Tables,
+    /// What it does to a transaction block.
+    pub(crate) block: Block,
     /// Whether it ends a transaction: its outcome is unknown when the connection breaks.
     pub(crate) commits: bool,
     /// Whether it may take prepared statements away.

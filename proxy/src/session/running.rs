@@ -3,7 +3,7 @@
 
 use super::Session;
 use super::rewrite::{Changes, Part};
-use super::run::Run;
+use super::run::{Block, Run};
 use crate::clock;
 use crate::metrics::{QueryRoute, StatementKind};
 use crate::pool::stats::Stat;
@@ -195,24 +195,25 @@ impl Session {
         sql: Option<&[u8]>,
     ) -> Run {
         let parts = effects.into_iter().map(Part::Clients).rev().collect();
-        let ends = match decision.transaction {
-            TransactionEffect::Commit
-            | TransactionEffect::CommitAndChain
-            | TransactionEffect::PrepareTransaction => true,
-            TransactionEffect::None
-            | TransactionEffect::Begin
+        let (ends, block) = match decision.transaction {
+            TransactionEffect::Commit | TransactionEffect::PrepareTransaction => {
+                (true, Block::Ends)
+            }
+            TransactionEffect::CommitAndChain => (true, Block::Opens),
+            TransactionEffect::Begin
             | TransactionEffect::BeginReadWrite
             | TransactionEffect::BeginReadOnly
             | TransactionEffect::BeginSerializable
+            | TransactionEffect::RollbackAndChain => (false, Block::Opens),
+            TransactionEffect::Rollback => (false, Block::Ends),
+            TransactionEffect::None
             | TransactionEffect::SetReadOnly
             | TransactionEffect::SetReadWrite
             | TransactionEffect::SetSerializable
-            | TransactionEffect::Rollback
-            | TransactionEffect::RollbackAndChain
             | TransactionEffect::Savepoint
             | TransactionEffect::Release
             | TransactionEffect::RollbackTo
-            | TransactionEffect::Cursor => false,
+            | TransactionEffect::Cursor => (false, Block::Same),
         };
         let alone = self.transaction.status == TransactionStatus::Idle;
         let commits = ends || (alone && decision.writes);
@@ -221,6 +222,7 @@ impl Session {
             statement: 0,
             writes: decision.writes,
             tables: self.tables_of(sql, decision),
+            block,
             commits,
             discards: decision.discard != Discard::Nothing,
             parts,

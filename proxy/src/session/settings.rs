@@ -17,7 +17,6 @@ use crate::protocol::messages::Target;
 use crate::protocol::{messages, to_client, to_server};
 use crate::router::{Decision, Effect, Isolation, PinReason, Quoting, SequenceUse};
 
-/// What makes a server forget a session's sequences.
 /// What a session can make the default of its transactions.
 const ISOLATION: [(&str, Isolation); 4] = [
     ("serializable", Isolation::Serializable),
@@ -26,6 +25,7 @@ const ISOLATION: [(&str, Isolation); 4] = [
     ("read uncommitted", Isolation::ReadCommitted),
 ];
 
+/// What makes a server forget a session's sequences.
 const FORGET_SEQUENCES: &str = "SET exit_on_error TO on;DISCARD SEQUENCES;RESET exit_on_error";
 
 impl Session {

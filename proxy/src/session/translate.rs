@@ -8,7 +8,7 @@ use super::failure::malformed;
 use super::replay::Replay;
 use super::replies::Reply;
 use super::rewrite::{self, Changes, Rewritten};
-use super::run::Run;
+use super::run::{Block, Run};
 use super::statements::{Rename, Undo};
 use super::{Batch, End, Phase, Rest, Session, Step};
 use crate::cluster::Position;
@@ -257,6 +257,7 @@ impl Session {
                 statement: 0,
                 writes: true,
                 tables: Tables::ALL,
+                block: Block::Same,
                 commits: false,
                 discards: false,
                 parts: Vec::new(),
@@ -353,7 +354,9 @@ impl Session {
     /// implicit one, so that the connection is not held until the client's, and nothing that follows
     /// meets a snapshot that the client's own messages have not taken.
     pub(super) fn end_definitions(&mut self) -> bool {
-        let idle = self.transaction.status == TransactionStatus::Idle;
+        // A transaction that may begin elsewhere is looked at again behind them.
+        let idle =
+            self.transaction.status == TransactionStatus::Idle || self.beginning.may_start_over();
         if idle {
             let buffers = self.buffers();
             to_server::sync(&mut buffers.server_out);

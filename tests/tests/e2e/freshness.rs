@@ -316,3 +316,40 @@ fn session_says_where_its_statements_go() {
     assert_eq!(other.one(on_replica), "t");
     stage.assert_no_write_reached_a_replica();
 }
+
+#[test]
+fn writes_of_sessions_that_have_left_are_seen_and_by_each_statement_that_is_sent() {
+    let scene = Scene::new(1, "read_your_writes = \"cluster\"");
+    let mut reader = scene.client();
+    wait::until("the catalog is read", wait::SOON, || {
+        let mut writer = scene.client();
+        writer.run("insert into a values (2)");
+        scene.is_on_replica(&mut reader, "select n from b")
+            && !scene.is_on_replica(&mut reader, "select n from a")
+    });
+    scene.wait_for_replicas(&mut reader, "select n from a");
+    scene.freeze(true);
+    scene.client().run("insert into a values (77)");
+    // In one packet behind a read of a table that nobody has written.
+    let read = "select count(*) from a where n = 77";
+    reader.send(Batch::new().query("select n from b").query(read).bytes());
+    reader.until_ready();
+    assert_eq!(row(&reader.until_ready()[1])[0].as_deref(), Some("1"));
+    // In a transaction that has begun on the replica.
+    scene.freeze(false);
+    scene.wait_for_replicas(&mut reader, "select n from a");
+    reader.run("begin read only");
+    reader.run("select n from b");
+    scene.freeze(true);
+    scene.client().run("insert into a values (78)");
+    assert_eq!(reader.one("select count(*) from a where n = 78"), "1");
+    reader.run("commit");
+    // With nobody left who knows.
+    reader.close();
+    std::thread::sleep(Duration::from_millis(1500));
+    assert_eq!(
+        scene.client().one("select count(*) from a where n = 78"),
+        "1"
+    );
+    scene.freeze(false);
+}

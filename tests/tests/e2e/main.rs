@@ -39,6 +39,7 @@ mod logs;
 mod memory;
 mod metrics;
 mod pgbench;
+mod pipelined_transactions;
 mod pipelines;
 mod pools;
 mod prepared;

@@ -120,6 +120,7 @@ fn reply(number: usize, sent: Sent) -> Reply<usize> {
         statement: 0,
         writes: false,
         tables: crate::router::Tables::NONE,
+        block: crate::session::run::Block::Same,
         commits: false,
         discards: false,
         parts: Vec::new(),

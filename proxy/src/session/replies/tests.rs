@@ -8,6 +8,7 @@ const READ: Run = Run {
     statement: 0,
     writes: false,
     tables: crate::router::Tables::NONE,
+    block: crate::session::run::Block::Same,
     commits: false,
     discards: false,
     parts: Vec::new(),
