@@ -67,9 +67,12 @@ pub(super) async fn run(cluster: Arc<Cluster>, settings: Arc<ArcSwap<MonitorSett
 
 fn sight(view: &View, state: &NodeState) -> Sight {
     let same_history = view.primary.is_none() || state.timeline == view.timeline;
+    let behind =
+        view.primary.is_some() && (state.stalled || state.node.fresh_as_of() == clock::NEVER);
     let standing = match (state.health, state.role) {
         (Health::Unknown, _) => Standing::Unknown,
         (Health::Up, Role::Primary) => Standing::Leads,
+        (Health::Up, Role::Replica) if same_history && behind => Standing::Behind,
         (Health::Up, Role::Replica) if same_history => Standing::Serves,
         (Health::Up | Health::Down, _) => Standing::Gone,
     };

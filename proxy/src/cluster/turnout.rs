@@ -42,6 +42,8 @@ pub(super) enum Standing {
     Unknown,
     /// A replica that may be read.
     Serves,
+    /// One that has yet to be seen to catch up, or receives nothing.
+    Behind,
     /// Down, or not believed.
     Gone,
     /// The primary.
@@ -98,6 +100,8 @@ enum State {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Turnout {
     state: State,
+    /// It has served.
+    known: bool,
     /// How long its last ejection was, and until when; none after as long without one.
     last: Option<(Duration, u64)>,
 }
@@ -131,8 +135,12 @@ impl Turnout {
 
     /// Follows what health says, and the time.
     fn follow(&mut self, sight: &Sight, terms: Terms, now: u64) -> bool {
+        self.known |= sight.standing == Standing::Serves;
         match (sight.standing, self.state) {
             (Standing::Unknown, _) => {}
+            // At the start nobody has caught up.
+            (Standing::Behind, _) if !self.known => {}
+            (Standing::Behind, _) => self.state = State::Gone,
             (Standing::Leads, _) => self.state = State::Full,
             (Standing::Gone, _) => self.state = State::Gone,
             (Standing::Serves, State::Gone) => self.starts(terms, now),
@@ -253,6 +261,13 @@ mod tests {
         }
     }
 
+    fn behind() -> Sight {
+        Sight {
+            standing: Standing::Behind,
+            ..Sight::default()
+        }
+    }
+
     fn leads() -> Sight {
         Sight {
             standing: Standing::Leads,
@@ -274,6 +289,7 @@ mod tests {
         };
         for (sight, at, expected) in [
             (Sight::default(), 1, FULL),
+            (behind(), 1, FULL),
             (serves(), 2, FULL),
             (gone(), 3, FLOOR),
             (serves(), 10 * SECOND, FLOOR),
@@ -283,6 +299,8 @@ mod tests {
             (serves(), 20 * SECOND, FLOOR),
             (serves(), 27 * SECOND, FULL * 7 / 8),
             (serves(), 28 * SECOND, FULL),
+            (behind(), 28 * SECOND, FLOOR),
+            (serves(), 28 * SECOND, FLOOR),
             (leads(), 29 * SECOND, FULL),
         ] {
             assert_eq!(share(sight, at), expected, "at {at}");

@@ -246,7 +246,11 @@ fn replica_that_comes_back_gets_its_share_bit_by_bit() {
     };
     wait::until("both are read", wait::SOON, || share_of(20) > 0.4);
     cluster.nodes[1].stop();
-    wait::until("it is down", wait::SOON, || share_of(20) < 0.01);
+    wait::until("it is not read", wait::SOON, || share_of(20) < 0.01);
+    let mut watch = convoy.connect("postgres", "postgres").unwrap();
+    wait::until("it is down", wait::SOON, || {
+        show::nodes(&mut watch, "status")[1] == "down"
+    });
     cluster.nodes[1].start();
     let first = wait::value("it is read again", wait::SOON, || {
         Some(share_of(100)).filter(|share| *share > 0.0)
