@@ -95,9 +95,12 @@ impl Session {
 
     /// The tables that a write is about to change, where that is followed.
     pub(super) fn tables_of(&self, sql: Option<&[u8]>, decision: &Decision) -> Tables {
+        if !decision.writes {
+            return Tables::NONE;
+        }
         let by_table = self.context.tuning.load().read_your_writes == ReadYourWrites::Cluster;
         match sql {
-            Some(sql) if by_table && decision.writes => {
+            Some(sql) if by_table => {
                 let catalog = self.database.catalog();
                 let router = self.context.router();
                 router.written(sql, self.quoting, catalog.as_deref())
