@@ -13,6 +13,7 @@ use super::handle::Cluster;
 use super::node::Node;
 use super::probe::{self, ProbeError};
 use super::settings::MonitorSettings;
+use crate::clock;
 use crate::metrics::Metrics;
 use crate::router::{self, Catalog, Facts, Overrides};
 use arc_swap::ArcSwap;
@@ -55,6 +56,8 @@ pub(super) async fn run(
             let overrides = cluster.catalogs.overrides();
             let Some(refresh) = settings.catalog_refresh else {
                 database.set(Catalog::unread(overrides));
+                // Nothing is known of any name then, changed or not.
+                database.settle(u64::MAX);
                 tried.remove(&database.name);
                 continue;
             };
@@ -67,6 +70,7 @@ pub(super) async fn run(
                 database.may_have_changed();
                 continue;
             };
+            let began = clock::now();
             let outcome = read(&primary, &settings, &database).await;
             let failed = outcome.is_err();
             metrics.routing().catalog_read(!failed);
@@ -76,6 +80,7 @@ pub(super) async fn run(
             if let Ok(found) = outcome {
                 let found = Arc::new(found);
                 judge(&database, &found, &overrides).await;
+                database.settle(began);
                 facts = Some((found, overrides));
             }
             tried.insert(Arc::clone(&database.name), Tried { at, failed, facts });

@@ -11,7 +11,7 @@ use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use tokio::sync::Notify;
 
 use crate::clock;
-use crate::router::{Catalog, Overrides, Tables};
+use crate::router::{Catalog, Mentions, Overrides, Tables};
 
 /// One database.
 #[derive(Debug)]
@@ -23,6 +23,12 @@ pub struct Database {
     version: AtomicU64,
     /// How often it shall be read before its time.
     outdated: AtomicU8,
+    /// What definitions have mentioned that its catalog may not have yet.
+    touched: [AtomicU64; 16],
+    /// Grows with each of them; 0 while there is none.
+    touches: AtomicU64,
+    /// When the last was.
+    touched_at: AtomicU64,
     /// When its tables were written last, by the numbers in [`Tables`].
     written: [AtomicU64; 64],
 }
@@ -60,6 +66,47 @@ impl Database {
         let times = tables.numbers().filter_map(|n| self.written.get(n));
         let last = times.map(|written| written.load(Ordering::Acquire)).max();
         last.unwrap_or(clock::NEVER)
+    }
+
+    /// A definition that mentions these names is about to run.
+    pub fn touches(&self, names: &Mentions) {
+        self.touched_at.store(clock::now(), Ordering::Release);
+        for (touched, names) in self.touched.iter().zip(names.words()) {
+            touched.fetch_or(names, Ordering::AcqRel);
+        }
+        self.touches.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Another one when the names have changed that its catalog may not know as they are; 0 while there are none.
+    #[must_use]
+    pub fn touched(&self) -> u64 {
+        self.touches.load(Ordering::Acquire)
+    }
+
+    /// Whether some of these names may mean something else by now than the catalog says.
+    #[must_use]
+    pub fn has_touched(&self, names: &Mentions) -> bool {
+        let touched = self.touched.iter().map(|word| word.load(Ordering::Acquire));
+        names.meet(touched)
+    }
+
+    /// Its catalog was read from `began` on ([`clock::now`]): what was defined long enough before is in it.
+    pub(super) fn settle(&self, began: u64) {
+        let last = self.touched_at.load(Ordering::Acquire);
+        if self.touched() == 0 || began.saturating_sub(last) < clock::micros(AGAIN) {
+            return;
+        }
+        let taken: Vec<u64> = (self.touched.iter())
+            .map(|word| word.swap(0, Ordering::AcqRel))
+            .collect();
+        self.touches.store(0, Ordering::Release);
+        if self.touched_at.load(Ordering::Acquire) != last {
+            // Another has come in between.
+            for (word, taken) in self.touched.iter().zip(taken) {
+                word.fetch_or(taken, Ordering::AcqRel);
+            }
+            self.touches.fetch_add(1, Ordering::AcqRel);
+        }
     }
 
     fn was_written(&self) -> bool {
@@ -121,6 +168,9 @@ impl Catalogs {
             catalog: ArcSwapOption::empty(),
             version: AtomicU64::new(0),
             outdated: AtomicU8::new(0),
+            touched: [const { AtomicU64::new(0) }; 16],
+            touches: AtomicU64::new(0),
+            touched_at: AtomicU64::new(clock::NEVER),
             written: [const { AtomicU64::new(clock::NEVER) }; 64],
         });
         database.set(Catalog::unread(self.overrides()));

@@ -24,6 +24,7 @@ pub mod fuzzing;
 mod hint;
 mod knowledge;
 mod lexer;
+mod mentions;
 mod overrides;
 mod parse;
 mod pins;
@@ -55,6 +56,7 @@ pub use catalog::{Catalog, Constraint, Facts, Qualified, Relation, Runs};
 pub use control::{Control, Isolation, Modes, control};
 pub use effect::{effects, places};
 pub use hint::Hint;
+pub use mentions::Mentions;
 pub use overrides::{FunctionRule, Overrides};
 pub use pins::{PinReason, PinSet};
 pub use route::{

@@ -322,6 +322,15 @@ impl Decision {
         }
     }
 
+    /// The same while a name in it may mean something that is not known yet.
+    #[must_use]
+    pub const fn doubtful(self) -> Self {
+        Self {
+            reason: Reason::Relation,
+            ..self.refused()
+        }
+    }
+
     /// A statement that any node may run.
     pub(super) const fn replica(reason: Reason, command: Command) -> Self {
         Self {

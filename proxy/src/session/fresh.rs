@@ -57,7 +57,10 @@ fn not_understood(name: &str, value: &str, allowed: &str) -> Report {
 impl Session {
     /// By which catalog and for which route statements are decided now.
     pub(super) fn decided_by(&self) -> u64 {
-        self.database.version().wrapping_add(self.asks.route as u64)
+        let hint = self.asks.route as u64;
+        // A change of names is another catalog, as far as it goes.
+        let touched = self.database.touched().wrapping_mul(4);
+        self.database.version() ^ touched.wrapping_add(hint)
     }
 
     /// The parameters have changed: what they ask of routing is read again.

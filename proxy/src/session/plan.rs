@@ -15,7 +15,7 @@ use crate::cluster::Position;
 use crate::protocol::frame::{self, Frontend, HEADER, Header};
 use crate::protocol::messages;
 use crate::router::{
-    self, Decision, Hint, Reason, Scope, SequenceUse, Tables, Target, TransactionEffect,
+    self, Decision, Hint, Mentions, Reason, Scope, SequenceUse, Tables, Target, TransactionEffect,
 };
 
 /// The portals that a batch uses.
@@ -288,9 +288,18 @@ impl Session {
         let catalog = self.database.catalog();
         let mut router = self.context.router();
         let decision = router.decide_in(text, self.quoting, catalog.as_deref());
-        match self.asks.route {
+        let decision = match self.asks.route {
             Hint::None => decision,
             hint => router.hinted(text, decision, hint),
+        };
+        let renamed = self.database.touched() != 0
+            && decision.target == Target::Replica
+            && decision.reason == Reason::ReadOnlySelect
+            && self.database.has_touched(&Mentions::of(text));
+        if renamed {
+            decision.doubtful()
+        } else {
+            decision
         }
     }
 

@@ -10,7 +10,7 @@ use crate::pool::stats::Stat;
 use crate::protocol::frame::{HEADER, TransactionStatus};
 use crate::registry::Activity;
 use crate::router::{
-    Command, Decision, Discard, Effect, PinReason, PinSet, Reason, SequenceUse, Target,
+    Command, Decision, Discard, Effect, Mentions, PinReason, PinSet, Reason, SequenceUse, Target,
     TransactionEffect,
 };
 
@@ -71,6 +71,11 @@ impl Session {
     /// For who wants to look at what is decided.
     pub(super) fn note_decision(&self, text: &[u8], decision: &Decision) {
         let tuning = self.context.tuning.load();
+        if decision.command == Command::Ddl
+            && let Some(names) = Mentions::defined_by(text)
+        {
+            self.database.touches(&names);
+        }
         if let Some(every) = tuning.shadow_check {
             self.shadow(decision, text, every);
         }

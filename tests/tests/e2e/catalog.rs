@@ -184,3 +184,41 @@ fn catalog_that_is_not_to_be_read_leaves_functions_to_the_primary() {
     assert_eq!(route(&mut client, "select stays(1)").1, "unknown_function");
     assert_eq!(client.one("select count(*) from fast"), "1");
 }
+
+#[test]
+fn what_a_definition_has_just_named_is_read_on_the_primary_until_the_catalog_has_it() {
+    let (stage, mut client) = stage("catalog_touched");
+    stage
+        .client()
+        .run("create sequence before_it; create table beside_it (id int)");
+    becomes(&mut client, "select last_value from before_it", "primary");
+    becomes(&mut client, "select id from beside_it", "replica");
+    // A statement prepared while the name meant nothing is judged anew, too.
+    let parse = pgconvoy_tests::wire::Batch::new()
+        .parse("p", "select id from beside_it")
+        .sync();
+    client.ask(&parse);
+    stage
+        .client()
+        .run("alter sequence before_it rename to after_it");
+    assert_eq!(
+        target(&mut client, "select last_value from after_it"),
+        "primary"
+    );
+    assert_eq!(
+        target(&mut client, "select last_value from before_it"),
+        "primary"
+    );
+    assert_eq!(target(&mut client, "select id from beside_it"), "replica");
+    stage.client().run("vacuum beside_it");
+    assert_eq!(target(&mut client, "select id from beside_it"), "replica");
+    stage
+        .client()
+        .run("alter table beside_it enable row level security");
+    assert_eq!(target(&mut client, "select id from beside_it"), "primary");
+    becomes(&mut client, "select id from beside_it", "replica");
+    assert_eq!(
+        target(&mut client, "select last_value from after_it"),
+        "primary"
+    );
+}
