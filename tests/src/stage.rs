@@ -24,6 +24,14 @@ impl Stage {
         Self { convoy, database }
     }
 
+    /// One worker, these keys of `[routing]`, and what `schema` makes on all nodes.
+    pub fn routed(name: &str, routing: &str, schema: &str) -> Self {
+        let routing = format!("[routing]\n{routing}");
+        let stage = Self::with(name, |setup| setup.top("workers = 1").with(&routing));
+        stage.seed(schema);
+        stage
+    }
+
     /// A client of pgconvoy: the user `app`.
     pub fn client(&self) -> Wire {
         self.client_with(&[])

@@ -8,7 +8,7 @@ use pgconvoy_tests::convoy::Convoy;
 use pgconvoy_tests::postgres::Cluster;
 use pgconvoy_tests::stage::Stage;
 use pgconvoy_tests::wire::{Batch, Wire, row, tags};
-use pgconvoy_tests::{show, wait};
+use pgconvoy_tests::{http, show, wait};
 
 struct Scene {
     cluster: Cluster,
@@ -346,7 +346,17 @@ fn writes_of_sessions_that_have_left_are_seen_and_by_each_statement_that_is_sent
     reader.run("commit");
     // With nobody left who knows.
     reader.close();
-    std::thread::sleep(Duration::from_millis(1500));
+    let sample = |family: &str, labels: &[(&str, &str)]| {
+        http::sample(&scene.convoy.page("/metrics").body, family, labels).unwrap_or(0.0)
+    };
+    wait::until("everybody has left", wait::SOON, || {
+        sample("pgconvoy_client_connections", &[]) == 0.0
+    });
+    // Who reads catalogs has looked at all databases once it has read that of another.
+    let reads = || sample("pgconvoy_catalog_reads_total", &[("outcome", "passed")]);
+    let before = reads();
+    let _other = scene.convoy.connect("postgres", "template1").unwrap();
+    wait::until("another catalog is read", wait::SOON, || reads() > before);
     assert_eq!(
         scene.client().one("select count(*) from a where n = 78"),
         "1"

@@ -9,13 +9,7 @@ const SCHEMA: &str = "create table t (id int primary key); insert into t select 
     create unlogged table fast as select 1 as a;";
 
 fn stage(name: &str, routing: &str) -> Stage {
-    let stage = Stage::with(name, |setup| {
-        setup
-            .top("workers = 1")
-            .with(&format!("[routing]\n{routing}"))
-    });
-    stage.seed(SCHEMA);
-    stage
+    Stage::routed(name, routing, SCHEMA)
 }
 
 /// Sends all at once; the answers up to each ReadyForQuery.

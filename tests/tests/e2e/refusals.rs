@@ -136,3 +136,21 @@ fn what_the_client_has_seen_the_beginning_of_is_not_run_again() {
     client.run("rollback");
     assert_eq!(refused(&stage, "standby"), 1.0);
 }
+
+#[test]
+fn level_that_no_standby_runs_is_the_sessions_and_not_the_statements() {
+    let stage = stage("refused_level");
+    let database = &stage.database;
+    let set = |what: &str| {
+        stage
+            .direct(0)
+            .run(&format!("alter database \"{database}\" {what}"));
+        stage.settle();
+    };
+    set("set default_transaction_isolation = 'serializable'");
+    let mut client = stage.client();
+    assert_eq!(client.one("select id from t where id = 9"), "9");
+    assert_eq!(refused(&stage, "standby"), 1.0);
+    let route = client.run("show route select id from t where id = 9");
+    assert_eq!(route[0][2].as_deref(), Some("read_only"));
+}

@@ -8,19 +8,12 @@ use pgconvoy_tests::wire::{Batch, ServerError, Wire, codes, row, tags};
 const SCHEMA: &str = "
 create table t (id int primary key, b text); insert into t select n, 'x' from generate_series(1, 100) n;
 create sequence s;
-create unlogged table fast as select 1 as a;
-create function whoami() returns bool language plpgsql volatile as $$ begin return pg_is_in_recovery(); end $$;";
+create unlogged table fast as select 1 as a;";
 
 const ON_REPLICA: &str = "select pg_is_in_recovery()";
 
 fn stage(name: &str, routing: &str) -> Stage {
-    let stage = Stage::with(name, |setup| {
-        setup
-            .top("workers = 1")
-            .with(&format!("[routing]\n{routing}"))
-    });
-    stage.seed(SCHEMA);
-    stage
+    Stage::routed(name, routing, SCHEMA)
 }
 
 /// Where what `run` asks for is served: the primary, and all replicas together.
